@@ -1,0 +1,50 @@
+"""The mathematics, as pure tensor functions: Jacobians of outputs by inputs, attention, distances and losses.
+
+Sums run over classes, pixels and channels; the mean runs over the batch and over nothing else.
+"""
+
+from jkbench.maths.attention import (
+    attention_at,
+    attention_loss,
+    attention_map,
+    attention_peak,
+)
+from jkbench.maths.jacobian import (
+    correct_rows,
+    full_jacobian,
+    input_gradient,
+    jacobian_rows,
+    largest_rows,
+    projected_match,
+    random_directions,
+    top_rows,
+)
+from jkbench.maths.losses import (
+    cross_entropy,
+    distance,
+    normalised,
+    squared_distance,
+    squared_error,
+    squared_norm,
+)
+
+__all__ = [
+    "attention_at",
+    "attention_loss",
+    "attention_map",
+    "attention_peak",
+    "correct_rows",
+    "cross_entropy",
+    "distance",
+    "full_jacobian",
+    "input_gradient",
+    "jacobian_rows",
+    "largest_rows",
+    "normalised",
+    "projected_match",
+    "random_directions",
+    "squared_distance",
+    "squared_error",
+    "squared_norm",
+    "top_rows",
+]

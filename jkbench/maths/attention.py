@@ -1,0 +1,36 @@
+"""Attention maps and attention transfer.
+
+Source: Zagoruyko & Komodakis, Paying More Attention to Attention, ICLR 2017; as used by Srinivas & Fleuret 2018,
+section 4.3. Features are B×C×h×w, a map is B×h×w.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from jkbench.maths.losses import distance, normalised
+
+
+def attention_map(features: Tensor) -> Tensor:
+    """A = sum_c |Z_c|²: features B×C×h×w → B×h×w."""
+    return features.square().sum(1)
+
+
+def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """‖A_T/‖A_T‖ − A_S/‖A_S‖‖ of flattened maps, each B×h×w of one size → scalar, mean over the batch.
+
+    Raises ValueError where the sizes differ: they are resized by the task's explicit choice, or not matched.
+    """
+    if student_map.shape != teacher_map.shape:
+        raise ValueError(f"attention maps differ in size: {tuple(student_map.shape)} and {tuple(teacher_map.shape)}")
+    return distance(normalised(student_map.flatten(1)), normalised(teacher_map.flatten(1)))
+
+
+def attention_peak(teacher_map: Tensor) -> Tensor:
+    """The pixel where the teacher looks most: B×h×w → B, an index into the flattened map. The student takes the same."""
+    return teacher_map.detach().flatten(1).argmax(1)
+
+
+def attention_at(attention: Tensor, pixel: Tensor) -> Tensor:
+    """f = A(i, j), one number a sample, whose input gradient is the attention-Jacobian: B×h×w, B → B."""
+    return attention.flatten(1).gather(1, pixel[:, None])[:, 0]

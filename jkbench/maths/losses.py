@@ -1,0 +1,48 @@
+"""Losses and distances: sums over classes, rows and pixels, the mean over the batch.
+
+`torch.nn.functional.mse_loss` averages over pixels too, a factor of D: it is not used here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# A gradient shorter than this has no direction: normalising it would only amplify rounding.
+TINY = 1e-12
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats: logits B×k, labels B → scalar."""
+    return functional.cross_entropy(logits, labels)
+
+
+def squared_error(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Matching activations, sum_i (T_i − S_i)² (Proposition 1, first term): B×k twice → scalar, mean over the batch."""
+    return (student_logits - teacher_logits).square().sum(1).mean()
+
+
+def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """‖∇T − ∇S‖² summed over rows and pixels (Proposition 1, second term): B×R×D twice → scalar, mean over the batch."""
+    return (student - teacher).square().flatten(1).sum(1).mean()
+
+
+def squared_norm(jacobian: Tensor) -> Tensor:
+    """‖∇S‖² summed over rows and pixels (Proposition 2): B×R×D → scalar, mean over the batch."""
+    return jacobian.square().flatten(1).sum(1).mean()
+
+
+def distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """‖T − S‖, not squared, over all of a sample's values: B×… twice → scalar, mean over the batch."""
+    return torch.linalg.vector_norm((student - teacher).flatten(1), dim=1).mean()
+
+
+def normalised(values: Tensor) -> Tensor:
+    """Values over their norm along the last axis: …×D → …×D.
+
+    Where the norm vanishes (a dead unit) the result and its gradient are zero, never NaN.
+    """
+    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    alive = norm > TINY
+    return torch.where(alive, values / torch.where(alive, norm, torch.ones_like(norm)), torch.zeros_like(values))

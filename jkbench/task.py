@@ -1,0 +1,240 @@
+"""A task: data, teacher, student, regimes and protocol, declared in one TOML file.
+
+The model refuses a wrong field with the path to it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from jkbench import fingerprint
+from jkbench.errors import Collector, UserError, unknown
+
+Kind = Literal["distillation", "transfer", "robustness"]
+Shots = Annotated[int, Field(ge=1)] | Literal["full"]
+Parameters = dict[str, Any]
+
+FOLDER = Path(__file__).parent / "tasks"
+
+# Raised when a change to the engine or the mathematics changes numbers: records of another revision are not reused.
+# `tests/test_golden.py` fails when the numbers move and this has not.
+REVISION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Images(_Model):
+    """A data set, or some of its classes (relabelled 0, 1, … in the order given)."""
+
+    dataset: str
+    classes: tuple[int, ...] | None = Field(default=None, min_length=2)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Images:
+        if self.classes and len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class is named twice")
+        return self
+
+
+class Training(_Model):
+    """How a network is trained: the same for every method of a task."""
+
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(gt=0)
+    steps: int | None = Field(default=None, ge=1, description="length in optimiser steps; or give epochs")
+    epochs: int | None = Field(default=None, ge=1)
+    drop_at: int | None = Field(default=None, ge=1, description="step (or epoch) of the one drop of the rate")
+    drop_factor: float = Field(default=0.1, gt=0, le=1)
+    batch: int = Field(ge=2, description="images a step; a smaller regime is one batch")
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if self.drop_at is not None and self.drop_at >= (self.steps or self.epochs or 0):
+            raise ValueError("drop_at lies beyond the end of training")
+        return self
+
+    def describe(self) -> str:
+        """The recipe in a caption's words."""
+        unit = "steps" if self.steps else "epochs"
+        text = f"{self.optimiser}, {self.steps or self.epochs} {unit} of at most {self.batch} images"
+        text += f", learning rate {self.learning_rate:g}"
+        if self.drop_at:
+            text += f" (× {self.drop_factor:g} from {unit[:-1]} {self.drop_at})"
+        return text + (f", weight decay {self.weight_decay:g}" if self.weight_decay else ", no weight decay")
+
+
+class Teacher(_Model):
+    """The network to learn from: trained once per task on all of the source's training images."""
+
+    architecture: str
+    training: Training
+    seed: int = 0
+
+
+class Student(_Model):
+    """The network that learns."""
+
+    architecture: str
+    training: Training
+
+
+class Matching(_Model):
+    """Choices that the paper leaves open, the same for every method."""
+
+    batch_norm: Literal["batch", "running", "constant"] = Field(
+        default="constant",
+        description="statistics in the student's Jacobian pass: the batch's, differentiated through (samples are "
+        "coupled); the running ones; or the batch's taken as constants (a per-sample Jacobian)",
+    )
+    layers: tuple[tuple[str, str], ...] | None = Field(
+        default=None,
+        description="pairs (student layer, teacher layer); by default the deepest of each equal size",
+    )
+    resize: bool = Field(default=False, description="average-pool the larger attention map where sizes differ")
+
+
+class Evaluation(_Model):
+    """What is scored, at the last epoch."""
+
+    noise: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(), description="standard deviations of Gaussian noise on normalised test inputs"
+    )
+    noise_draws: int = Field(default=1, ge=1, description="noise draws a test image")
+
+
+class Task(_Model):
+    """One benchmark: see the module's text and `jkbench/tasks/*.toml`."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    version: int = Field(ge=1)
+    kind: Kind
+    title: str
+    description: str = ""
+    shots: tuple[Shots, ...] = Field(min_length=1)
+    seeds: int = Field(default=5, ge=1, description="how many seeds `run` takes unless told")
+    target: Images
+    source: Images | None = Field(default=None, description="what the teacher knows; the target unless given")
+    student: Student
+    teacher: Teacher | None = None
+    matching: Matching = Matching()
+    evaluation: Evaluation = Evaluation()
+    baseline: str = Field(default="scratch", description="the row that gains are counted from")
+    methods: dict[str, Parameters | list[Parameters]] = Field(
+        default_factory=dict,
+        description="a method's parameters in this task; a list makes several rows of it. The rest keep their own",
+    )
+    selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Task:
+        if self.kind == "robustness" and (self.teacher or self.source):
+            raise ValueError("a robustness task has neither teacher nor source")
+        if self.kind != "robustness" and not self.teacher:
+            raise ValueError(f"a {self.kind} task needs a [teacher]")
+        if self.kind == "transfer" and not self.source:
+            raise ValueError("a transfer task needs a [source], the images its teacher knows")
+        if self.kind == "distillation" and self.source and self.source.classes != self.target.classes:
+            raise ValueError("student and teacher of a distillation task share their labels: drop [source]")
+        if self.kind == "robustness" and not self.evaluation.noise:
+            raise ValueError("a robustness task needs [evaluation] noise = [...]")
+        if len(set(map(str, self.shots))) != len(self.shots):
+            raise ValueError("a regime stands twice in shots")
+        return self
+
+    @property
+    def teacher_images(self) -> Images:
+        """What the teacher was trained on."""
+        return self.source or self.target
+
+    @property
+    def same_labels(self) -> bool:
+        """Whether the teacher's outputs are the target's classes."""
+        return self.kind == "distillation"
+
+    @property
+    def protocol(self) -> str:
+        """A hash of everything that can change a number, the methods' parameters apart (they are in the trial)."""
+        kept = self.model_dump(
+            mode="json",
+            exclude={"title", "description", "seeds", "shots", "baseline", "methods", "selection"},
+        )
+        return fingerprint.of_value({**kept, "revision": REVISION})
+
+    def rows(self, method: str) -> list[Parameters]:
+        """The parameter sets that this task gives ``method``: one, or as many as it has rows."""
+        given = self.methods.get(method, {})
+        return list(given) if isinstance(given, list) else [given]
+
+
+def builtin() -> dict[str, Path]:
+    """The tasks that come with the suite, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def load(name: str) -> Task:
+    """The task of that name, or in the TOML file at that path; `UserError` names what is wrong and where."""
+    path = Path(name)
+    if path.suffix == ".toml" or "/" in name:
+        if not path.is_file():
+            raise UserError(f"there is no task file {name!r}", "give a path to a .toml file, or a task's name")
+    elif name in builtin():
+        path = builtin()[name]
+    else:
+        raise unknown("task", name, builtin())
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        task = Task.model_validate(content)
+    except ValidationError as error:
+        with Collector() as problems:
+            for problem in _explain(path, error):
+                problems.add(problem)
+        raise
+    if task.name != path.stem:
+        raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task bear the same name")
+    return task
+
+
+def _explain(path: Path, error: ValidationError) -> Iterator[UserError]:
+    """Each wrong field with the path to it and what would have been right."""
+    for entry in error.errors():
+        at = [str(part) for part in entry["loc"]]
+        where = ".".join(at) or "the task"
+        if entry["type"] == "extra_forbidden":
+            known = _fields(at[:-1])
+            problem = unknown("field", at[-1], known)
+            yield UserError(f"{path}: {where}: {problem.message} here", problem.hint)
+        else:
+            message = entry["msg"].removeprefix("Value error, ")
+            given = entry["input"]
+            shown = "" if isinstance(given, dict) or entry["type"] == "missing" else f" (given: {given!r})"
+            yield UserError(f"{path}: {where}: {message}{shown}")
+
+
+def _fields(at: list[str]) -> list[str]:
+    """The names that a table of the task file may hold."""
+    model: Any = Task
+    for part in at:
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        choices = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
