@@ -27,7 +27,7 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 
 def attention_peak(teacher_map: Tensor) -> Tensor:
-    """The pixel where the teacher looks most: B×h×w → B, an index into the flattened map. The student takes the same."""
+    """The pixel where the teacher looks most: B×h×w → B, indices into the flattened map. The student takes the same."""
     return teacher_map.detach().flatten(1).argmax(1)
 
 

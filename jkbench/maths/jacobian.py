@@ -74,7 +74,7 @@ def top_rows(teacher_logits: Tensor, count: int) -> Tensor:
 
 
 def random_directions(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    """Directions uniform on the unit sphere of R^dimension, one a sample: count×dimension, on the generator's device."""
+    """Directions uniform on the unit sphere of R^dimension, count×dimension, on the generator's device."""
     drawn = torch.randn(count, dimension, generator=generator, device=generator.device)
     return drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)
 

@@ -24,7 +24,7 @@ def squared_error(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """‖∇T − ∇S‖² summed over rows and pixels (Proposition 1, second term): B×R×D twice → scalar, mean over the batch."""
+    """‖∇T − ∇S‖² over rows and pixels (Proposition 1, second term): B×R×D twice → scalar, mean over the batch."""
     return (student - teacher).square().flatten(1).sum(1).mean()
 
 
@@ -41,8 +41,9 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 def normalised(values: Tensor) -> Tensor:
     """Values over their norm along the last axis: …×D → …×D.
 
-    Where the norm vanishes (a dead unit) the result and its gradient are zero, never NaN.
+    Where the norm vanishes (a dead unit) the result and its derivatives are zero, never NaN.
     """
-    norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-    alive = norm > TINY
-    return torch.where(alive, values / torch.where(alive, norm, torch.ones_like(norm)), torch.zeros_like(values))
+    alive = torch.linalg.vector_norm(values.detach(), dim=-1, keepdim=True) > TINY
+    # the root never sees a zero: torch masks its first derivative there, but the second would be NaN
+    safe = torch.where(alive, values, torch.ones_like(values))
+    return torch.where(alive, safe / torch.linalg.vector_norm(safe, dim=-1, keepdim=True), torch.zeros_like(values))

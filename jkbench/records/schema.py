@@ -30,7 +30,6 @@ class Teacher(_Part):
     weights: str = Field(description="hash of the trained weights: equal means the very same teacher")
     architecture: str
     accuracy: float = Field(description="share of test images of its own classes that it labels correctly")
-    epochs: float
 
 
 class Data(_Part):

@@ -1,0 +1,69 @@
+"""jkbench: the reference benchmark for knowledge transfer with little data.
+
+What a plugin needs is here: ``from jkbench import Method, Weight, cross_entropy, …``. Names are loaded when they
+are first asked for, so that ``import jkbench`` takes no time and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Method": "jkbench.method",
+    "Weight": "jkbench.method",
+    "Deviation": "jkbench.method",
+    "Dataset": "jkbench.dataset",
+    "Split": "jkbench.data.arrays",
+    "carve": "jkbench.data.arrays",
+    "UserError": "jkbench.errors",
+    **dict.fromkeys(
+        (
+            "attention_at",
+            "attention_loss",
+            "attention_map",
+            "attention_peak",
+            "cross_entropy",
+            "distance",
+            "normalised",
+            "projected_match",
+            "random_directions",
+            "squared_distance",
+            "squared_error",
+            "squared_norm",
+        ),
+        "jkbench.maths",
+    ),
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jkbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+if TYPE_CHECKING:
+    from jkbench.data.arrays import Split as Split
+    from jkbench.data.arrays import carve as carve
+    from jkbench.dataset import Dataset as Dataset
+    from jkbench.errors import UserError as UserError
+    from jkbench.maths import attention_at as attention_at
+    from jkbench.maths import attention_loss as attention_loss
+    from jkbench.maths import attention_map as attention_map
+    from jkbench.maths import attention_peak as attention_peak
+    from jkbench.maths import cross_entropy as cross_entropy
+    from jkbench.maths import distance as distance
+    from jkbench.maths import normalised as normalised
+    from jkbench.maths import projected_match as projected_match
+    from jkbench.maths import random_directions as random_directions
+    from jkbench.maths import squared_distance as squared_distance
+    from jkbench.maths import squared_error as squared_error
+    from jkbench.maths import squared_norm as squared_norm
+    from jkbench.method import Deviation as Deviation
+    from jkbench.method import Method as Method
+    from jkbench.method import Weight as Weight

@@ -1,0 +1,5 @@
+"""``python -m jkbench``."""
+
+from jkbench.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""Tasks by name: those of the package, and those that a leaderboard folder has kept a copy of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jkbench import task as tasks
+from jkbench.errors import UserError, unknown
+from jkbench.records.files import write_atomically
+from jkbench.task import Task
+
+
+def load(name: str, folder: Path) -> Task:
+    """A built-in task, a task file, or one that records of ``folder`` were made with."""
+    kept = folder / "tasks" / f"{name}.toml"
+    if name not in tasks.builtin() and kept.is_file():
+        return tasks.load(str(kept))
+    if name not in tasks.builtin() and not name.endswith(".toml") and "/" not in name:
+        raise unknown("task", name, [*tasks.builtin(), *(path.stem for path in (folder / "tasks").glob("*.toml"))])
+    return tasks.load(name)
+
+
+def keep(name: str, folder: Path) -> None:
+    """Keep a copy of a task file beside its records, so that their table can be made without it.
+
+    `UserError` where another task of that name is already kept, or the suite has one.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        return
+    if path.stem in tasks.builtin():
+        if path.resolve() != tasks.builtin()[path.stem].resolve():
+            raise UserError(f"{name}: the suite has a task {path.stem!r} of its own", "give the task another name")
+        return
+    kept = folder / "tasks" / path.name
+    if kept.is_file() and kept.resolve() == path.resolve():
+        return
+    if kept.is_file() and tasks.load(str(kept)).protocol != tasks.load(name).protocol:
+        raise UserError(
+            f"{name} differs from {kept}, which the records of {path.stem!r} were made with",
+            "give the changed task another name or another --leaderboard: one protocol a table",
+        )
+    write_atomically(kept, path.read_bytes())

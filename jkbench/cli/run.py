@@ -1,0 +1,231 @@
+"""``jkbench run``: do what is missing of a task, and show its table."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jkbench.cli import options
+from jkbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from jkbench.execute import Setup
+    from jkbench.plan import Plan, Trial
+    from jkbench.progress import Progress
+    from jkbench.records.store import Store
+
+EPILOG = """\b
+Examples:
+  jkbench run --methods all --task digits-fewshot
+  jkbench run --methods 'jacobian[ce=0,jac=0.5],distill' --task digits-fewshot --shots 5 --seeds 10
+  jkbench run --methods mine --task digits-fewshot --smoke
+"""
+
+
+@click.command(epilog=EPILOG)
+@options.methods
+@options.task()
+@options.shots
+@options.seeds
+@options.plugins
+@options.leaderboard_folder
+@options.split
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@click.option(
+    "--jobs", default="auto", show_default=True, metavar="N|auto",
+    help="Trials at a time. auto: one a core on CPU, one on a GPU.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop a trial after so long."
+)
+@click.option("--smoke", is_flag=True, help="Two steps a trial, nothing stored: does it run at all?")
+def run(
+    methods: str,
+    task_name: str,
+    shots: str | None,
+    seeds: str | None,
+    plugins: tuple[Path, ...],
+    folder: Path,
+    split: Any,
+    device: str,
+    jobs: str,
+    timeout: float | None,
+    smoke: bool,
+) -> int:
+    """Run what is missing of a task, and show its table.
+
+    The same command again continues where it was stopped."""
+    from jkbench import catalogue
+    from jkbench.errors import Collector
+    from jkbench.records.store import Store
+
+    with Collector() as problems:
+        plan = None
+        with problems.caught():
+            plan, index = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
+        with problems.caught():
+            check_device(device)
+        with problems.caught():
+            parse_jobs(jobs)
+    assert plan is not None
+    if smoke:
+        with tempfile.TemporaryDirectory(prefix="jkbench-smoke-") as temporary:
+            smoked = shortened(plan)
+            setup = make_setup(Path(temporary), device, jobs, timeout, len(smoked.trials))
+            counts = execute(smoked, smoked.trials, setup, None)
+        click.echo(f"smoke: {describe(counts)}; nothing was stored")
+        return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
+    store = Store(folder)
+    store.check_writable()
+    catalogue.keep(task_name, folder)
+    missing = what_is_missing(plan, store)
+    counts = {}
+    if missing:
+        setup = make_setup(folder, device, jobs, timeout, len(missing))
+        try:
+            counts = execute(plan, missing, setup, store)
+        finally:
+            store.fold(plan.task.name)
+    show(plan, index, store, counts)
+    return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
+
+
+def check_device(name: str) -> None:
+    """Refuse a misspelt device, or CUDA where torch sees none, before anything is trained."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise unknown("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda":
+        from jkbench.engine import environment
+
+        environment.device(name)
+
+
+def parse_jobs(text: str) -> int | None:
+    """How many trials at a time; None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) == 0:
+        raise UserError(f"--jobs: {text!r} is no number of trials", "write a number, or auto")
+    return int(text)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_setup(folder: Path, device: str, jobs: str, timeout: float | None, trials: int) -> Setup:
+    """Jobs and threads for this machine: on CPU a job a core, since small networks gain nothing from a second one."""
+    from jkbench.execute import Setup
+
+    if device == "auto":
+        from jkbench.engine import environment
+
+        device = environment.device("auto").type
+    wanted = parse_jobs(jobs) or (1 if device == "cuda" else cores())
+    return Setup(folder.resolve(), device, min(wanted, max(trials, 1)), max(1, cores() // wanted), timeout)
+
+
+def shortened(plan: Plan) -> Plan:
+    """The same plan with two steps a training, one regime and one seed of it."""
+    from dataclasses import replace
+
+    short = {"steps": 2, "epochs": None, "drop_at": None}
+    student = plan.task.student.model_copy(update={"training": plan.task.student.training.model_copy(update=short)})
+    teacher = plan.task.teacher and plan.task.teacher.model_copy(
+        update={"training": plan.task.teacher.training.model_copy(update=short)}
+    )
+    task = plan.task.model_copy(update={"student": student, "teacher": teacher})
+    return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])
+
+
+def what_is_missing(plan: Plan, store: Store) -> list[Trial]:
+    """The plan's trials without a result, and a word about what is there."""
+    from jkbench.records.store import FINAL
+
+    loaded = store.fold(plan.task.name)
+    for complaint in loaded.complaints():
+        click.echo(f"warning: {complaint}\n  hint: mend or delete it; the other records are used", err=True)
+    done = {record.id for record in loaded.records.values() if record.status in FINAL}
+    again = sum(trial.id in loaded.records and trial.id not in done for trial in plan.trials)
+    missing = [trial for trial in plan.trials if trial.id not in done]
+    there = len(plan.trials) - len(missing)
+    text = f"{plan.task.name}: {len(plan.trials)} trials, {there} are there, {len(missing)} to run"
+    click.echo(text + (f" ({again} of them failed before)" if again else ""), err=True)
+    for name, reason in plan.not_applicable.items():
+        click.echo(f"  not run here: {name} ({reason})", err=True)
+    return missing
+
+
+def execute(plan: Plan, trials: list[Trial], setup: Setup, store: Store | None) -> dict[str, int]:
+    """Run the trials and keep each record as it comes; how many ended in which status."""
+    from jkbench import execute as backends
+    from jkbench.progress import Progress
+
+    counts: dict[str, int] = {}
+    with Progress(len(trials)) as progress:
+        try:
+            train_teacher(plan, trials, setup, progress)
+            progress.start()
+            for record in backends.run(trials, setup):
+                if store is not None:
+                    store.put(record)
+                counts[record.status] = counts.get(record.status, 0) + 1
+                progress.finished(record)
+        except KeyboardInterrupt:
+            kept = "every finished trial is kept; the same command continues" if store else "nothing was stored"
+            progress.say(f"interrupted: {progress.done} of {progress.total} trials are done, {kept}")
+            raise
+    return counts
+
+
+def train_teacher(plan: Plan, trials: list[Trial], setup: Setup, progress: Progress) -> None:
+    """Train the task's teacher, or check the kept one, before the first trial."""
+    sound = [trial for trial in trials if not trial.row.source.broken]
+    if plan.task.teacher is None or not sound:
+        return
+    from jkbench import recipe
+    from jkbench.engine import environment, reference, resident
+    from jkbench.plugins.discovery import Index
+
+    environment.exact()
+    made = recipe.of_task(plan.task, Index({"method": {}, "dataset": sound[0].datasets}))
+    assert made is not None
+    data = resident.of_task(plan.task, sound[0].datasets)
+    teacher = reference.obtain(
+        setup.folder, made, data.source, environment.device(setup.device),
+        lambda step, steps: progress.training("teacher", step, steps),
+    )  # fmt: skip
+    progress.say(
+        f"teacher {made.architecture}: {100 * teacher.accuracy:.2f} % on its test images (weights {teacher.weights})"
+    )
+
+
+def describe(counts: dict[str, int]) -> str:
+    """``188 ok, 2 diverged``."""
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing to run"
+
+
+def show(plan: Plan, index: Any, store: Store, counts: dict[str, int]) -> None:
+    """The table of the plan's split, and where things are."""
+    from rich.console import Console
+
+    from jkbench.report.chosen import choose
+    from jkbench.report.terminal import terminal_table
+
+    split = plan.trials[0].split
+    chosen = choose(plan.task, index, store.read(plan.task.name), split=split, labels=[row.label for row in plan.rows])
+    Console(width=None if sys.stdout.isatty() else 140).print(terminal_table(chosen))
+    if counts:
+        click.echo(f"ran {describe(counts)}")
+    if split == "test":
+        click.echo(
+            f"records: {store.canonical / plan.task.name}; pages: jkbench leaderboard --leaderboard {store.folder}"
+        )
+    else:
+        click.echo(f"validation records: {store.canonical / plan.task.name}; they never reach the leaderboard")

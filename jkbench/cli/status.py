@@ -1,0 +1,70 @@
+"""``jkbench status``: what records there are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jkbench.cli import options
+
+EPILOG = """\b
+Example:
+  jkbench status --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@options.plugins
+@options.leaderboard_folder
+@options.as_json
+def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
+    """Count the records of every task.
+
+    Finished, failed, of earlier code, not folded yet, unreadable."""
+    from jkbench import catalogue
+    from jkbench.errors import UserError
+    from jkbench.plugins.discovery import discover
+    from jkbench.records.store import Store
+    from jkbench.report.chosen import is_current
+
+    store, index = Store(folder), discover(plugins)
+    answer: list[dict[str, Any]] = []
+    for name in store.tasks():
+        loaded = store.read(name)
+        entry: dict[str, Any] = {"task": name, "records": len(loaded.records)}
+        entry["status"] = dict(sorted(Counter(record.status for record in loaded.records.values()).items()))
+        entry["split"] = dict(sorted(Counter(record.split for record in loaded.records.values()).items()))
+        try:
+            task = catalogue.load(name, folder)
+            entry["stale"] = sum(not is_current(record, task, index) for record in loaded.records.values())
+        except UserError as error:
+            entry["problem"] = str(error)
+        entry["not_folded"] = sum(1 for _ in (store.inflight / name).glob("*/*.json"))
+        entry["unreadable"] = loaded.complaints()
+        entry["failures"] = [
+            {"trial": f"{r.label}, {r.shots} per class, seed {r.seed}", "status": r.status, "message": r.message}
+            for r in sorted(loaded.records.values(), key=lambda record: record.sort_key)
+            if r.status != "ok"
+        ]
+        answer.append(entry)
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    if not answer:
+        click.echo(f"there are no records in {folder}")
+    for entry in answer:
+        counts = ", ".join(f"{count} {what}" for what, count in entry["status"].items())
+        click.echo(f"{entry['task']}: {counts or 'nothing readable'}")
+        if entry.get("stale"):
+            click.echo(f"  {entry['stale']} of earlier code, task or revision: not in the tables")
+        if entry["not_folded"]:
+            click.echo(f"  {entry['not_folded']} not folded yet: the next run or leaderboard does it")
+        for failure in entry["failures"]:
+            lines = (failure["message"] or "").strip().splitlines()
+            click.echo(f"  {failure['status']}: {failure['trial']}: {lines[-1] if lines else ''}")
+        for complaint in [*entry["unreadable"], *([entry["problem"]] if "problem" in entry else [])]:
+            click.echo(f"  warning: {complaint}")

@@ -1,0 +1,289 @@
+"""The contract of a plugin, tried out: what `jkbench check FILE` does."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jkbench import plan as planning
+from jkbench import recipe
+from jkbench.data import arrays
+from jkbench.engine import environment, reference, resident
+from jkbench.engine.loop import Diverged, Loop, Start
+from jkbench.engine.reference import Reference
+from jkbench.engine.resident import TaskData
+from jkbench.engine.trial import build_student, last_lines, make_loop, prepare
+from jkbench.errors import UserError
+from jkbench.method import Method
+from jkbench.plan import Trial
+from jkbench.plugins import parameters
+from jkbench.plugins.discovery import Index, discover
+from jkbench.plugins.loading import load
+from jkbench.plugins.source import KINDS, Source, read
+from jkbench.task import Task
+
+STEPS = 6
+_READERS = ("sklearn.datasets", "torchvision.datasets", "jkbench.engine", "jkbench.data", "jkbench.plugins")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the contract: held or not, and what was seen."""
+
+    what: str
+    held: bool
+    seen: str = ""
+
+
+def small_task(kind: str) -> Task:
+    """A task of that kind on digits, small enough to try a plugin in a second."""
+    training = {"learning_rate": 1e-3, "steps": STEPS, "batch": 16}
+    content: dict[str, Any] = {
+        "name": f"check-{kind}", "version": 1, "kind": kind, "title": "check", "shots": [4],
+        "target": {"dataset": "digits", "classes": [5, 6, 7, 8, 9]},
+        "student": {"architecture": "vgg:8-M-8", "training": training},
+    }  # fmt: skip
+    if kind == "robustness":
+        content["evaluation"] = {"noise": [0.1]}
+    else:
+        content["teacher"] = {"architecture": "vgg:8-M-16", "training": {**training, "steps": 30, "batch": 64}}
+    if kind == "transfer":
+        content["source"] = {"dataset": "digits", "classes": [0, 1, 2, 3, 4]}
+    return Task.model_validate(content)
+
+
+def check(path: Path) -> Iterator[Finding]:
+    """Try the plugin in ``path`` against its contract, finding by finding. `UserError` where there is no such file."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "jkbench new method NAME writes one")
+    as_dataset = read(path, "dataset", "check")
+    if as_dataset.class_name:
+        yield from check_dataset(as_dataset)
+    else:
+        yield from check_method(read(path, "method", "check"))
+
+
+def check_dataset(source: Source) -> Iterator[Finding]:
+    """A data set: right arrays, the same at every load, no image in both training and test."""
+    yield Finding("the source can be read without importing it", source.broken is None, source.broken or "")
+    if source.broken:
+        return
+    try:
+        dataset = load(source)()
+        first, second = dict(dataset.load()), dict(dataset.load())
+        arrays.check(source.name, first, len(dataset.classes))
+    except Exception as error:
+        yield Finding("load() returns the splits that are asked for", False, _told(error))
+        return
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in first.items())
+    yield Finding("load() returns the splits that are asked for", True, sizes)
+    same = arrays.content({k: arrays.canonical(v) for k, v in first.items()}) == arrays.content(
+        {k: arrays.canonical(v) for k, v in second.items()}
+    )
+    yield Finding("the same images at every load", same)
+    train = {image.tobytes() for image in first["train"].images}
+    shared = sum(image.tobytes() in train for image in first["test"].images)
+    yield Finding("no image in both training and test", shared == 0, f"{shared} shared" if shared else "")
+    counts = np.bincount(first["train"].labels, minlength=len(dataset.classes))
+    yield Finding(
+        "every class has training images", bool(counts.min() > 0), f"{counts.min()} to {counts.max()} a class"
+    )
+
+
+def check_method(source: Source) -> Iterator[Finding]:
+    """A method: each line of the contract on each kind of task that it claims."""
+    yield Finding("the source can be read without importing it", source.broken is None, source.broken or "")
+    if source.broken:
+        return
+    try:
+        defaults = parameters.validate(source, {})
+        method = load(source)(**defaults)
+    except UserError as error:
+        yield Finding("its parameters have types, defaults and bounds", False, str(error))
+        return
+    shown = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "it has none"
+    yield Finding("its parameters have types, defaults and bounds", True, shown)
+    reader = _reads_images(source)
+    yield Finding("it reads no images of its own", reader is None, reader or "")
+    for kind in KINDS:
+        if kind in source.tasks:
+            for finding in _check_on(small_task(kind), source, method):
+                yield replace(finding, what=f"{kind}: {finding.what}")
+
+
+def _reads_images(source: Source) -> str | None:
+    """Where a plugin imports something that could hand it test labels."""
+    for node in ast.walk(ast.parse(source.path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if any(name == reader or name.startswith(reader + ".") for reader in _READERS):
+                return f"{source.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"  # type: ignore[attr-defined]
+    return None
+
+
+@dataclass
+class _Run:
+    """One short training of a method, watched."""
+
+    terms: list[tuple[str, float]] = field(default_factory=list)
+    student_gradient: float = 0.0
+    teacher_gradient: bool = False
+    teacher_moved: bool = False
+    global_state_moved: bool = False
+    steps: int = 0
+    weights: str = ""
+
+
+class _Watched(Loop):
+    """The loop of a trial, which also looks where the gradients of the loss go."""
+
+    watched: _Run
+
+    def step(self, terms: Any) -> None:
+        named = list(terms)
+        self.watched.terms += [
+            (name, float(term.detach())) for name, term in named if isinstance(term, Tensor) and not term.ndim
+        ]
+        if self.teacher is not None and named:
+            total = torch.stack([term for _, term in named]).sum()
+            found = torch.autograd.grad(total, list(self.teacher.parameters()), retain_graph=True, allow_unused=True)
+            self.watched.teacher_gradient |= any(g is not None and bool(g.abs().sum() > 0) for g in found)
+        super().step(named)
+        self.watched.steps += 1
+        gradients = [p.grad for p in self.student.parameters() if p.grad is not None]
+        self.watched.student_gradient = max(
+            self.watched.student_gradient, sum(float(gradient.abs().sum()) for gradient in gradients)
+        )
+
+
+def _check_on(task: Task, source: Source, method: Method) -> Iterator[Finding]:
+    index = Index({"method": {source.name: source}, "dataset": discover().datasets()})
+    trial = planning.make(task, index, source.name, seeds=[0]).trials[0]
+    data = resident.of_task(task, trial.datasets)
+    references = _references(task, index, data)
+    try:
+        first = _train(trial, method, data, references, global_seed=1)
+        second = _train(trial, method, _other_test_labels(data), references, global_seed=2)
+    except Exception as error:
+        yield Finding("it trains", False, _told(error))
+        return
+    bad = [f"{name} = {value}" for name, value in first.terms if not math.isfinite(value)]
+    names = ", ".join(dict.fromkeys(name for name, _ in first.terms))
+    yield Finding("every loss term is finite", not bad, ", ".join(bad[:3]) or names)
+    yield Finding(f"it takes the budget of {STEPS} steps", first.steps == STEPS, f"{first.steps} steps")
+    yield Finding(
+        "gradients reach the student", first.student_gradient > 0, f"largest sum {first.student_gradient:.3g}"
+    )
+    if task.teacher is not None:
+        still = not first.teacher_gradient and not first.teacher_moved
+        yield Finding("gradients never reach the teacher, which stays as it is", still)
+    same = first.weights == second.weights and first.terms == second.terms
+    seen = "" if same else "other test labels or another global random state gave other numbers"
+    yield Finding("the same seed gives the same numbers, whatever the test labels are", same, seen)
+    yield Finding("the global random state is untouched", not first.global_state_moved)
+
+
+def _references(task: Task, index: Index, data: TaskData) -> dict[str, Reference]:
+    if task.teacher is None:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="jkbench-check-") as folder:
+        made = {role: recipe.of_task(task, index, role) for role in ("teacher", "student")}  # type: ignore[arg-type]
+        return {
+            role: reference.obtain(Path(folder), found, data.source, torch.device("cpu"))
+            for role, found in made.items()
+            if found is not None
+        }
+
+
+def _other_test_labels(data: TaskData) -> TaskData:
+    """The same images with the labels of test and validation turned round."""
+    changed = copy.copy(data)
+    splits = dict(data.target.splits)
+    for name in ("test", "validation"):
+        splits[name] = replace(splits[name], labels=splits[name].labels[::-1].copy())
+    return replace(changed, target=replace(data.target, splits=splits))
+
+
+def _global_state() -> tuple[Any, ...]:
+    numpy_state = np.random.get_state()
+    return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index, union-attr]
+
+
+def _train(trial: Trial, method: Method, data: TaskData, references: dict[str, Reference], global_seed: int) -> _Run:
+    environment.exact()
+    run = _Run()
+    splits = data.target.splits
+    train = resident.reside(
+        splits["train"].take(arrays.subset(splits["train"].labels, trial.shots, trial.seed)),
+        data.normalisation,
+        torch.device("cpu"),
+    )
+    student = build_student(data, trial, method)
+    teacher = copy.deepcopy(references["teacher"].network) if references else None
+    saved: Callable[[], None] = _set_global(global_seed)
+    try:
+        before = _global_state()
+        student.load_state_dict(
+            method.initial(Start(copy.deepcopy(student.state_dict()), _pretrained(trial, references)))
+        )
+        loop = make_loop(trial, student, teacher, train)
+        loop.__class__ = _Watched
+        assert isinstance(loop, _Watched)
+        loop.watched = run
+        prepare(loop, method, trial.seed)
+        start = reference.weights_hash(teacher.state_dict()) if teacher is not None else ""
+        if teacher is not None:
+            teacher.requires_grad_(True)
+        with contextlib.suppress(Diverged):  # the finding on finite terms says it
+            method.fit(loop)
+        run.teacher_moved = teacher is not None and reference.weights_hash(teacher.state_dict()) != start
+        run.global_state_moved = _global_state() != before
+    finally:
+        saved()
+    run.weights = reference.weights_hash(student.state_dict())
+    return run
+
+
+def _pretrained(trial: Trial, references: dict[str, Reference]) -> Callable[[], dict[str, Tensor]]:
+    def found() -> dict[str, Tensor]:
+        if not references:
+            raise UserError("a robustness task has no pre-trained student")
+        state = dict(references["student"].state)
+        return {name: value for name, value in state.items() if trial.task.same_labels or name.startswith("body.")}
+
+    return found
+
+
+def _set_global(seed: int) -> Callable[[], None]:
+    """Set all global streams to a seed, and return what puts them back."""
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+    def back() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(torch_state)
+
+    return back
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else last_lines(error)

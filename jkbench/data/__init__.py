@@ -1,0 +1,1 @@
+"""Images as arrays: canonical order, fingerprints, splits and few-shot subsets. Nothing here imports torch."""

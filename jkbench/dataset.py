@@ -1,0 +1,31 @@
+"""What a data set is: labelled images as plain arrays, in splits. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from jkbench.data.arrays import Split
+
+
+class Dataset(BaseModel):
+    """One source of labelled images. A plugin says what it is and returns its arrays.
+
+    The engine puts the images into an order that depends on their content alone, fingerprints them, draws the
+    few-shot subsets and keeps the test labels to itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cite: ClassVar[str] = ""
+    classes: ClassVar[tuple[str, ...]] = ()
+    """Class names; labels are indices into them."""
+
+    def load(self) -> Mapping[str, Split]:
+        """The splits ``train``, ``validation`` and ``test``: uint8 images N×H×W×C and integer labels N.
+
+        A set without official splits is carved by `jkbench.carve`; selection uses validation images alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no load")

@@ -1,0 +1,92 @@
+"""Where a trial runs: versions, device, precision, and the memory it takes. Neither host nor user name."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+import jkbench
+from jkbench.errors import UserError
+from jkbench.records.schema import Environment
+
+
+def device(name: str) -> torch.device:
+    """The device of ``auto``, ``cpu`` or ``cuda``. `UserError` for another name, or where CUDA is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UserError(f"there is no device {name!r}", "auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here", "take --device cpu or auto")
+    return torch.device(name)
+
+
+def exact() -> None:
+    """Plain float32 on every device: no reduced-precision products."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def describe(where: torch.device) -> Environment:
+    """The record's account of this process."""
+    commit, dirty = revision()
+    gpu = where.type == "cuda"
+    return Environment(
+        jkbench=jkbench.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        device=torch.cuda.get_device_name(where) if gpu else f"cpu ({platform.machine()})",
+        threads=torch.get_num_threads(),
+        precision="float32",
+        platform=f"{platform.system()}-{platform.machine()}",
+        commit=commit,
+        dirty=dirty,
+    )
+
+
+@lru_cache(maxsize=1)
+def revision() -> tuple[str | None, bool | None]:
+    """The git commit of the suite's checkout, and whether its code has uncommitted changes; none outside one."""
+    top = Path(jkbench.__file__).parent.parent
+    if not (top / ".git").exists():
+        return None, None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(top), *words], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "jkbench", "methods", "datasets"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def reset_peak_memory(where: torch.device) -> None:
+    """Start counting the peak anew: of the device, or of this process where the system lets us (Linux)."""
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_mb(where: torch.device) -> float:
+    """Peak MiB since the reset: allocated on the device, or resident in this process."""
+    if where.type == "cuda":
+        return torch.cuda.max_memory_allocated(where) / 2**20
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,156 @@
+"""Reference networks: the teacher of a task, and a student trained on all that the teacher saw.
+
+Trained once, kept in one safetensors file under the hash of the recipe, checked on load. A damaged file, or one of
+another recipe, is refused: never silently trained over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from jkbench import fingerprint
+from jkbench.engine import resident, scoring
+from jkbench.engine.loop import Loop
+from jkbench.engine.resident import Loaded
+from jkbench.engine.signals import Setting
+from jkbench.errors import UserError
+from jkbench.maths import cross_entropy
+from jkbench.models.network import Network, build
+from jkbench.recipe import Recipe
+from jkbench.records.files import locked, write_atomically
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A trained reference network, in evaluation mode, its weights fixed."""
+
+    recipe: Recipe
+    network: Network
+    weights: str
+    accuracy: float
+    classes: int
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """Its weights."""
+        return self.network.state_dict()
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """A hash of all weights and buffers, by name."""
+    parts = []
+    for name in sorted(state):
+        parts += [name.encode(), state[name].detach().cpu().contiguous().numpy().tobytes()]
+    return fingerprint.of_bytes(*parts)
+
+
+def path(folder: Path, recipe: Recipe) -> Path:
+    """Where the network of a recipe is kept in a leaderboard folder."""
+    return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
+
+
+def train(recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None]) -> Reference:
+    """Train the network of a recipe with plain cross-entropy, by the same loop as every trial."""
+    channels, size = data.size
+    network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed).to(device)
+    images = resident.reside(data.splits["train"], resident.statistics(data.splits["train"]), device)
+    loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
+    loop.prepare(lambda batch: batch.x, {})
+    for batch, student, _ in loop:
+        loop.step([("ce", cross_entropy(student.logits, batch.y))])
+        progress(batch.step + 1, len(loop))
+    return _finished(recipe, network, data, device)
+
+
+def _finished(recipe: Recipe, network: Network, data: Loaded, device: torch.device) -> Reference:
+    _fix(network)
+    test = resident.reside(data.splits["test"], resident.statistics(data.splits["train"]), device)
+    accuracy = scoring.accuracy(scoring.logits(network, test), test.labels)
+    return Reference(recipe, network, weights_hash(network.state_dict()), accuracy, len(data.classes))
+
+
+def _fix(network: nn.Module) -> None:
+    """Evaluation mode for good, and no gradients: a teacher left in train mode teaches something else each step."""
+    network.eval().requires_grad_(False)
+
+
+def store(reference: Reference, data: Loaded, folder: Path) -> Path:
+    """Keep a reference network, atomically."""
+    target = path(folder, reference.recipe)
+    metadata = {
+        "recipe": json.dumps(reference.recipe.content, sort_keys=True),
+        "content": data.content,
+        "weights": reference.weights,
+        "accuracy": repr(reference.accuracy),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in reference.state.items()}
+    write_atomically(target, save(tensors, metadata))
+    return target
+
+
+def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
+    """The kept network of a recipe. `UserError` where the file is damaged, of another recipe or of other images."""
+    file = path(folder, recipe)
+    hint = "delete the file to train it again, or put back the right one"
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
+    if metadata.get("recipe") != json.dumps(recipe.content, sort_keys=True):
+        raise UserError(f"the {recipe.role} in {file} was made by another recipe than its name says", hint)
+    if metadata.get("content") != data.content:
+        raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
+    if metadata.get("weights") != weights_hash(state):
+        raise UserError(f"the {recipe.role} in {file} is damaged: its weights are not those that were stored", hint)
+    channels, size = data.size
+    network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed)
+    network.load_state_dict(state)
+    network.to(device)
+    _fix(network)
+    return Reference(recipe, network, metadata["weights"], float(metadata["accuracy"]), len(data.classes))
+
+
+@lru_cache(maxsize=4)
+def _kept(folder: Path, hash_: str, modified: int, device: torch.device, key: _Key) -> Reference:
+    return load(folder, key.recipe, key.data, device)
+
+
+class _Key:
+    """What a cached load needs, compared by the recipe's hash alone."""
+
+    def __init__(self, recipe: Recipe, data: Loaded) -> None:
+        self.recipe, self.data = recipe, data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.recipe.hash == other.recipe.hash
+
+    def __hash__(self) -> int:
+        return hash(self.recipe.hash)
+
+
+def shared(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
+    """As `load`, once a process: all trials of a task share one network."""
+    modified = path(folder, recipe).stat().st_mtime_ns if path(folder, recipe).is_file() else 0
+    return _kept(folder, recipe.hash, modified, device, _Key(recipe, data))
+
+
+def obtain(
+    folder: Path, recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None] | None = None
+) -> Reference:
+    """The network of a recipe: the kept one, or trained and kept now. One process trains, the others wait for it."""
+    if not path(folder, recipe).is_file():
+        with locked(path(folder, recipe).with_suffix(".lock")):
+            if not path(folder, recipe).is_file():
+                store(train(recipe, data, device, progress or (lambda done, total: None)), data, folder)
+    return shared(folder, recipe, data, device)

@@ -1,0 +1,69 @@
+"""Scoring: the only place where test labels are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jkbench.engine.resident import Resident
+from jkbench.models.network import Network
+from jkbench.streams import seed_of
+
+CHUNK = 1024
+ECE_BINS = 15
+
+
+@torch.no_grad()
+def logits(network: Network, images: Resident, noise_std: float = 0.0, draw: int = 0) -> Tensor:
+    """Logits N×k in evaluation mode, of images with Gaussian noise added after normalisation.
+
+    The noise is the same for every method and seed, drawn on the host so that it is the same on every device.
+    """
+    network.eval()
+    stream = torch.Generator().manual_seed(seed_of("test-noise", noise_std, draw))
+    parts = []
+    for start in range(0, len(images), CHUNK):
+        x = images.read(slice(start, start + CHUNK))
+        if noise_std:
+            x = x + noise_std * torch.randn(x.shape, generator=stream).to(x.device)
+        parts.append(network(x).logits)
+    return torch.cat(parts)
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> float:
+    """The share of images whose largest logit is the label's."""
+    return float((scores.argmax(1) == labels).double().mean())
+
+
+def calibration_error(scores: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
+    """Expected calibration error (Guo et al. 2017): |confidence − accuracy| averaged over equal bins of confidence,
+    weighted by their share of images."""
+    confidence, predicted = scores.softmax(1).max(1)
+    right = (predicted == labels).double()
+    # bins are half-open to the right, as in the paper: ((m − 1)/M, m/M]
+    place = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    gap = torch.zeros(bins, dtype=torch.double, device=scores.device)
+    gap.index_add_(0, place, confidence.double() - right)
+    return float(gap.abs().sum() / len(labels))
+
+
+def score(
+    network: Network, images: Resident, teacher: Network | None, noise: Sequence[float], draws: int
+) -> tuple[dict[str, float], list[int]]:
+    """Metrics by name, and the predicted labels. ``teacher`` only where its outputs are the same labels."""
+    clean = logits(network, images)
+    metrics = {
+        "accuracy": accuracy(clean, images.labels),
+        "nll": float(functional.cross_entropy(clean.double(), images.labels)),
+        "ece": calibration_error(clean, images.labels),
+    }
+    if teacher is not None:
+        metrics["agreement"] = accuracy(clean, logits(teacher, images).argmax(1))
+    for std in noise:
+        if std:
+            drawn = [accuracy(logits(network, images, std, draw), images.labels) for draw in range(draws)]
+            metrics[f"accuracy@{std:g}"] = sum(drawn) / len(drawn)
+    return metrics, clean.argmax(1).tolist()

@@ -1,0 +1,281 @@
+"""Signals: what a loss may read of a network on one batch. Nothing is computed that is not asked for.
+
+The teacher's signals on unchanged images are computed once per image and kept; on changed inputs they are computed
+live. A method does not see the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jkbench import maths
+from jkbench.engine.resident import Resident
+from jkbench.errors import UserError
+from jkbench.models.batchnorm import batch_norm_statistics
+from jkbench.models.network import Network, Outputs
+
+Layers = Literal["all", "first", "last"]
+CHUNK = 256
+CACHE_LIMIT = 2**30
+"""Bytes that one cached signal of one subset may take; a larger one is computed live."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a Jacobian: indices B×R into the logits of one head. Named rows depend on the image alone."""
+
+    index: Tensor
+    head: Literal["logits", "teacher_logits"] = "teacher_logits"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """One pixel a sample in each of the matched ``layers``: B indices into each flattened map."""
+
+    pixels: Sequence[Tensor]
+    layers: Layers
+    teachers_own: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of one step: normalised B×C×H×W, labels B, and their positions B in the regime's subset."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    step: int
+    noise: torch.Generator
+    """The stream ``noise`` of this trial: the one source of randomness in a method."""
+
+    @property
+    def correct(self) -> Rows:
+        """The row of the correct class, of the head that learns the labels."""
+        return Rows(maths.correct_rows(self.y), "logits", "correct")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A student layer and the teacher layer it is matched with; both maps are read at ``size`` (h, w)."""
+
+    student: str
+    teacher: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the signals of a trial have in common."""
+
+    pairs: tuple[Pair, ...]
+    same_labels: bool
+    batch_norm: Literal["batch", "running", "constant"]
+
+    def select(self, layers: Layers) -> Sequence[Pair]:
+        """The pairs that ``layers`` names, shallow to deep. `UserError` where there is none."""
+        if not self.pairs:
+            raise UserError(
+                "student and teacher have no layer of equal size",
+                "name pairs in the task's [matching] layers, with resize = true where their sizes differ",
+            )
+        return {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}[layers]
+
+
+class Signals:
+    """Signals of one network on one batch: the student's carry a graph, the teacher's are constants."""
+
+    def __init__(
+        self,
+        network: Network,
+        x: Tensor,
+        y: Tensor,
+        setting: Setting,
+        is_student: bool,
+        modules: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self._network = network
+        self._x = x.detach().requires_grad_()
+        self._y = y
+        self._setting = setting
+        self._is_student = is_student
+        self.modules: Mapping[str, nn.Module] = modules or {}
+
+    @cached_property
+    def _outputs(self) -> Outputs:
+        return self._network(self._x)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _jacobian_outputs(self) -> Outputs:
+        """The pass that Jacobians are taken through: per-sample unless the task asks for coupled batch statistics.
+
+        A network without batch norm in train mode has one pass for both.
+        """
+        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self._network.modules())
+        if not norms or self._setting.batch_norm == "batch":
+            return self._outputs
+        with batch_norm_statistics(self._network, self._setting.batch_norm):
+            return self._network(self._x)  # type: ignore[no-any-return]
+
+    def _constant(self, value: Tensor) -> Tensor:
+        return value if self._is_student else value.detach()
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits by label, B×k."""
+        return self._constant(self._outputs.logits)
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """Logits comparable to the teacher's, B×K: a head of their own where labels differ or a method asks for it."""
+        return self._constant(self._outputs.teacher_logits)
+
+    def _layer(self, pair: Pair) -> str:
+        return pair.student if self._is_student else pair.teacher
+
+    def _map(self, outputs: Outputs, pair: Pair) -> Tensor:
+        attention = maths.attention_map(outputs.maps[self._layer(pair)])
+        if attention.shape[1:] != pair.size:
+            attention = functional.adaptive_avg_pool2d(attention[:, None], pair.size)[:, 0]
+        return attention
+
+    def attention(self, layers: Layers = "all") -> list[Tensor]:
+        """Attention maps of the matched layers, each B×h×w, shallow to deep."""
+        return [self._constant(self._map(self._outputs, pair)) for pair in self._setting.select(layers)]
+
+    def rows(self, choice: str) -> Rows:
+        """Rows to match: ``correct`` class, ``largest`` output of this network, ``top:J``, ``full``, or ``auto``:
+        the correct class where the labels are the teacher's own, else its largest output.
+
+        `UserError` for ``correct`` where the labels are not the teacher's, and for any other word.
+        """
+        kind, _, count = choice.partition(":")
+        if kind == "auto":
+            kind = choice = "correct" if self._setting.same_labels else "largest"
+        if kind == "correct":
+            if not self._setting.same_labels:
+                raise UserError(
+                    "the teacher has no output for the correct class here", "take rows=largest or rows=auto"
+                )
+            return Rows(maths.correct_rows(self._y), name=choice)
+        if kind == "largest":
+            return Rows(maths.largest_rows(self.teacher_logits), name=choice)
+        if kind == "top" and count.isdigit():
+            return Rows(maths.top_rows(self.teacher_logits, int(count)), name=choice)
+        if kind == "full":
+            outputs = self.teacher_logits.shape[1]
+            return Rows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=choice)
+        raise UserError(f"there are no rows {choice!r}", "auto, correct, largest, top:J, full")
+
+    def jacobian(self, rows: Rows) -> Tensor:
+        """Rows of the Jacobian of the logits by the inputs, B×R×D."""
+        outputs = getattr(self._jacobian_outputs, rows.head)
+        return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._is_student)
+
+    def projection(self, directions: Tensor) -> Tensor:
+        """∇⟨v, logits⟩ by the inputs for one direction v a sample: B×K → B×D."""
+        projected = (self._jacobian_outputs.teacher_logits * directions).sum(1)
+        return maths.input_gradient(projected, self._x, create_graph=self._is_student)
+
+    def peaks(self, layers: Layers = "all") -> Peaks:
+        """The pixel of largest attention of this network in each matched layer."""
+        pixels = [maths.attention_peak(attention) for attention in self.attention(layers)]
+        return Peaks(pixels, layers, teachers_own=not self._is_student)
+
+    def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
+        """Gradients by the inputs of the attention at the given pixels, B×D for each matched layer."""
+        gradients = []
+        for pair, pixel in zip(self._setting.select(peaks.layers), peaks.pixels, strict=True):
+            value = maths.attention_at(self._map(self._jacobian_outputs, pair), pixel)
+            gradients.append(maths.input_gradient(value, self._x, create_graph=self._is_student))
+        return gradients
+
+
+class SignalCache:
+    """The teacher's signals on the images of one subset, each computed once, when first asked for."""
+
+    def __init__(self, network: Network, images: Resident, setting: Setting) -> None:
+        self._network = network
+        self._images = images
+        self._setting = setting
+        self._kept: dict[str, Tensor | None] = {}
+
+    def get(self, name: str, compute: Callable[[Signals], Tensor], index: Tensor) -> Tensor | None:
+        """The signal at these positions; None where all images' values would be too large to keep."""
+        if name not in self._kept:
+            self._kept[name] = self._compute(compute)
+        kept = self._kept[name]
+        return None if kept is None else kept[index]
+
+    def _compute(self, compute: Callable[[Signals], Tensor]) -> Tensor | None:
+        parts: list[Tensor] = []
+        for start in range(0, len(self._images), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            live = Signals(self._network, self._images.read(chunk), self._images.labels[chunk], self._setting, False)
+            value = compute(live).detach()
+            if value[:1].nbytes * len(self._images) > CACHE_LIMIT:
+                return None
+            parts.append(value)
+        return torch.cat(parts)
+
+
+class TeacherSignals(Signals):
+    """The teacher's signals on images as they are: read from the cache by position, live where it keeps none."""
+
+    def __init__(self, network: Network, batch: Batch, setting: Setting, cache: SignalCache) -> None:
+        super().__init__(network, batch.x, batch.y, setting, is_student=False)
+        self._live = Signals(network, batch.x, batch.y, setting, is_student=False)
+        self._cache = cache
+        self._index = batch.index
+
+    def _get(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor:
+        kept = self._cache.get(name, compute, self._index)
+        return compute(self._live) if kept is None else kept
+
+    @property
+    def logits(self) -> Tensor:
+        """The teacher's logits, B×K."""
+        return self._get("logits", lambda live: live.logits)
+
+    @property
+    def teacher_logits(self) -> Tensor:
+        """The same as `logits`: the teacher's own."""
+        return self.logits
+
+    def attention(self, layers: Layers = "all") -> list[Tensor]:
+        """Attention maps of the matched layers, each B×h×w."""
+        pairs = self._setting.pairs
+
+        def one(at: int) -> Callable[[Signals], Tensor]:
+            return lambda live: live.attention("all")[at]
+
+        return [self._get(f"attention {pair}", one(pairs.index(pair))) for pair in self._setting.select(layers)]
+
+    def jacobian(self, rows: Rows) -> Tensor:
+        """Rows of the Jacobian, B×R×D: kept where the rows bear a name."""
+        name = rows.name
+        if name is None:
+            return self._live.jacobian(rows)
+        return self._get(f"jacobian {name}", lambda live: live.jacobian(live.rows(name)))
+
+    def projection(self, directions: Tensor) -> Tensor:
+        """∇⟨v, logits⟩ by the inputs, live: the directions are new at every step."""
+        return self._live.projection(directions)
+
+    def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
+        """Gradients of the attention, B×D for each matched layer: kept where the peaks are the teacher's own."""
+        if not peaks.teachers_own:
+            return self._live.attention_jacobian(peaks)
+
+        def one(pair: Pair) -> Callable[[Signals], Tensor]:
+            at = self._setting.pairs.index(pair)
+            return lambda live: live.attention_jacobian(live.peaks("all"))[at]
+
+        return [self._get(f"attention-jacobian {pair}", one(pair)) for pair in self._setting.select(peaks.layers)]

@@ -1,0 +1,43 @@
+"""Running trials: a back end is a name behind one function that yields records as they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jkbench.plan import Trial
+from jkbench.records.blank import blank
+from jkbench.records.schema import Record
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How trials are run on this machine. ``threads`` and ``jobs`` are numbers, ``device`` is cpu or cuda."""
+
+    folder: Path
+    device: str = "cpu"
+    jobs: int = 1
+    threads: int = 1
+    timeout: float | None = None
+
+
+def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
+    """The records of the trials, in the order in which they end. A broken plugin's trials end as ``failed`` at once."""
+    from jkbench.execute import processes, serial
+
+    broken = [trial for trial in trials if trial.row.source.broken]
+    sound = [trial for trial in trials if not trial.row.source.broken]
+    yield from map(broken_record, broken)
+    backend = processes if setup.jobs > 1 and len(sound) > 1 else serial
+    yield from backend.run(sound, setup)
+
+
+def broken_record(trial: Trial) -> Record:
+    """The record of a trial whose plugin cannot even be read."""
+    return failed_record(trial, str(trial.row.source.broken))
+
+
+def failed_record(trial: Trial, message: str) -> Record:
+    """The record of a trial that ended outside the engine."""
+    return Record(**blank(trial), status="failed", message=message)

@@ -1,0 +1,68 @@
+"""What a method is: the whole contract of a plugin, on one screen.
+
+Nothing here imports torch: a plugin's parameters can be read and checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from jkbench.engine.loop import Loop, Start
+    from jkbench.engine.signals import Batch, Signals
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""The weight of a loss term: finite and not negative. The paper's are all 1."""
+
+Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A standard deviation, in units of normalised inputs."""
+
+
+class Method(BaseModel):
+    """One way of transferring knowledge. Annotated fields are its parameters; the rest is what it does.
+
+    The engine owns data, seeds, budget, optimiser, caching and evaluation; a method owns its loss. Signals are
+    lazy: what a loss does not ask for is never computed. A method never sees test images.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    cite: ClassVar[str] = ""
+    """Key of the publication, or a short reference."""
+    tasks: ClassVar[set[str]] = {"distillation", "transfer"}
+    """Kinds of task it is defined on: distillation, transfer, robustness."""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Why it is not defined on a kind of task, where that needs a word."""
+    reference: ClassVar[bool] = False
+    """An upper reference sees more data than the rest: shown apart, never ranked."""
+    separate_head: ClassVar[bool] = False
+    """Give the student a head of its own for the teacher's outputs also where the labels are the same."""
+
+    def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> Iterable[tuple[str, Tensor]]:
+        """Yield named scalar loss terms, weighted; the engine sums them. ``teacher`` is None in robustness tasks."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """What both networks see, B×C×H×W. By default the images; draw noise from ``batch.noise`` alone."""
+        return batch.x
+
+    def modules(self, student: Signals, teacher: Signals | None) -> Mapping[str, nn.Module]:
+        """Modules of the method's own, trained with the student (regressors, …), read as ``student.modules[name]``.
+
+        Called once, with the signals of one batch to read shapes from.
+        """
+        return {}
+
+    def initial(self, start: Start) -> Mapping[str, Tensor]:
+        """The student's weights to start from: ``start.state`` unless the method's point is another start."""
+        return start.state
+
+    def fit(self, loop: Loop) -> None:
+        """The whole training. The default is one step a batch; the budget of steps is the loop's in any case."""
+        for batch, student, teacher in loop:
+            loop.step(self.loss(batch, student, teacher))

@@ -1,0 +1,110 @@
+"""Where batch norm takes its statistics from, while Jacobians are taken.
+
+In train mode a batch norm divides each sample by statistics of the whole batch, so that every sample's output depends
+on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. There is no one right
+answer; there are three, and a task names the one it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from jkbench.errors import UserError
+
+Statistics = Literal["batch", "running", "constant"]
+
+
+@contextmanager
+def batch_norm_statistics(network: nn.Module, mode: Statistics) -> Iterator[None]:
+    """Set the statistics of every batch norm in ``network`` for forward passes inside the context.
+
+    Whatever a module's training flag, with μ and σ² (biased) over the batch and all positions:
+
+    * ``batch``: μ and σ² of the batch, differentiated through. What train mode computes, so the student's own forward
+      pass serves and nothing extra is paid; but the samples are coupled: the gradient of a sum over the batch
+      by one input contains that input's effect on every other sample. Not a per-sample Jacobian.
+    * ``running``: the running averages, as in eval mode. A per-sample Jacobian, of the network as it is evaluated,
+      whatever else is in the batch. Costs a second forward pass beside the one in train mode, and early in training
+      the averages lag behind the weights: it is another function than the one that the cross-entropy sees.
+    * ``constant``: μ and σ² of the batch, as constants. The values of ``batch`` and a per-sample Jacobian, of the
+      function that the weights are trained through at this step. Costs a second forward pass and one more
+      reduction a module, and the Jacobian leaves out how the statistics move with inputs and weights.
+
+    All three allow second derivatives (``create_graph=True``) and gradients by the parameters. None updates
+    running averages or counters; flags and buffers are changed only while a module runs and are put back even when it
+    raises, and the hooks go when the context ends. Other modules, dropout too, stay as they are. Contexts nest: the
+    inner one rules. Recomputation in the backward pass (activation checkpointing) happens outside the context and
+    is not covered; nor are batches split over processes: statistics are of the local batch.
+
+    Raises ValueError for another mode, and (in the forward pass, as torch does in train mode) where batch statistics
+    would be of one value per channel; `UserError` for ``running`` where a module keeps no running statistics.
+    """
+    if mode not in get_args(Statistics):
+        raise ValueError(f"batch-norm statistics are one of {', '.join(get_args(Statistics))}; not {mode!r}")
+    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    for name, module in norms:
+        if mode == "running" and module.running_mean is None:
+            raise UserError(f"batch norm {name or 'itself'!r} keeps no running statistics", "take constant or batch")
+    substitutes = [_Substitute(module, mode) for _, module in norms]
+    try:
+        yield
+    finally:
+        for substitute in substitutes:
+            substitute.remove()
+
+
+class _Substitute:
+    """The hooks of one module: other statistics go in as it starts and come out as it ends.
+
+    A batch norm in eval mode uses its running buffers, or the batch's statistics when it has none, and updates
+    nothing. All three modes are that, with different buffers.
+    """
+
+    def __init__(self, module: _BatchNorm, mode: Statistics) -> None:
+        self.module = module
+        self.mode = mode
+        self.own = (module.running_mean, module.running_var)
+        self.before: tuple[bool, Tensor | None, Tensor | None] | None = None
+        # prepend: of nested contexts the last to put its statistics in is the first to take them out
+        self.hooks = [
+            module.register_forward_pre_hook(self.put),
+            module.register_forward_hook(self.undo, prepend=True, always_call=True),
+        ]
+
+    def statistics(self, values: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        mean, variance = self.own
+        if self.mode == "batch":
+            return None, None
+        if self.mode == "running" and mean is not None and variance is not None:
+            # a copy: the graph keeps what it is given, and a later pass in train mode writes to the original
+            return mean.clone(), variance.clone()
+        if values.numel() == values.shape[1]:
+            raise ValueError(f"batch statistics need more than one value per channel, got {tuple(values.shape)}")
+        values = values.detach()
+        kept = next((tensor.dtype for tensor in (mean, self.module.weight) if tensor is not None), values.dtype)
+        if values.dtype in (torch.float16, torch.bfloat16):
+            values = values.float()
+        variance, mean = torch.var_mean(values, [d for d in range(values.ndim) if d != 1], correction=0)
+        return mean.to(kept), variance.to(kept)
+
+    def put(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        mean, variance = self.statistics(inputs[0])
+        self.before = (self.module.training, self.module.running_mean, self.module.running_var)
+        self.module.training = False
+        self.module.running_mean, self.module.running_var = mean, variance
+
+    def undo(self, *_: object) -> None:
+        if self.before is not None:
+            self.module.training, self.module.running_mean, self.module.running_var = self.before
+            self.before = None
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+        self.undo()

@@ -1,0 +1,84 @@
+"""A network of the suite: a body, a head for the labels and, where asked for, a head for the teacher's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jkbench.errors import UserError
+from jkbench.models.vgg import NAMED, VGG
+from jkbench.streams import seed_of
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One forward pass: logits B×k by label, logits B×K comparable to the teacher's, feature maps by layer."""
+
+    logits: Tensor
+    teacher_logits: Tensor
+    maps: dict[str, Tensor]
+
+
+class Network(nn.Module):
+    """Body and heads. Without a teacher head, ``teacher_logits`` are the logits themselves."""
+
+    def __init__(self, body: nn.Module, head: nn.Linear, teacher_head: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.teacher_head = teacher_head
+
+    def forward(self, x: Tensor) -> Outputs:
+        """Normalised images B×C×H×W → outputs."""
+        maps, embedding = self.body(x)
+        logits = self.head(embedding)
+        return Outputs(logits, logits if self.teacher_head is None else self.teacher_head(embedding), maps)
+
+
+@contextmanager
+def seeded(*names: object) -> Iterator[None]:
+    """Torch's global stream stands at a named seed inside, and where it was afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed_of(*names))
+        yield
+
+
+def body(architecture: str, channels: int, size: int) -> nn.Module:
+    """A body with fresh weights: ``vgg-9``, ``vgg:16-M-32`` or ``timm:NAME``. `UserError` for any other name."""
+    family, _, layers = architecture.partition(":")
+    if architecture in NAMED:
+        return VGG(NAMED[architecture], channels, size)
+    if family == "vgg" and layers:
+        return VGG(layers, channels, size)
+    if family == "timm" and layers:
+        from jkbench.models.timm_body import TimmBody
+
+        return TimmBody(layers, channels, size)
+    raise UserError(
+        f"there is no architecture {architecture!r}", f"write vgg:16-M-32, timm:resnet18, or {', '.join(NAMED)}"
+    )
+
+
+def build(
+    architecture: str, channels: int, size: int, classes: int, seed: int, teacher_classes: int | None = None
+) -> Network:
+    """A network with initial weights that depend on the seed alone.
+
+    Body, head and teacher head have streams of their own: a method that asks for a teacher head starts from the same
+    body and head as one that does not. Built on the host, so that every device starts from the same numbers.
+    """
+    with seeded("init", "body", seed):
+        trunk = body(architecture, channels, size)
+    width: int = trunk.width  # type: ignore[assignment]
+    with seeded("init", "head", seed):
+        head = nn.Linear(width, classes)
+    teacher_head = None
+    if teacher_classes is not None:
+        with seeded("init", "teacher-head", seed):
+            teacher_head = nn.Linear(width, teacher_classes)
+    return Network(trunk, head, teacher_head)

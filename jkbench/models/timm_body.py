@@ -1,0 +1,35 @@
+"""Any timm model as a body: feature maps and embedding through timm's own feature interface."""
+
+from __future__ import annotations
+
+import timm
+from torch import Tensor, nn
+
+from jkbench.errors import UserError, unknown
+
+
+class TimmBody(nn.Module):
+    """A timm model without its classifier. Layers bear the names of timm's ``feature_info``."""
+
+    def __init__(self, name: str, channels: int, size: int) -> None:
+        """``name`` as timm knows it, random weights; `UserError` for an unknown model or one without features."""
+        super().__init__()
+        if not timm.is_model(name):
+            raise unknown("timm model", name, timm.list_models())
+        try:
+            self.model = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise UserError(f"timm:{name} does not take images of {channels} channels: {error}") from None
+        if not hasattr(self.model, "forward_intermediates") or not hasattr(self.model, "forward_head"):
+            raise UserError(
+                f"timm:{name} has no feature interface (forward_intermediates)", "a ResNet, RegNet or ConvNeXt has one"
+            )
+        info = self.model.feature_info
+        self.names = [entry["module"] if isinstance(entry, dict) else str(entry) for entry in info]
+        self.width = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
+
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Images B×C×H×W → feature maps by layer, and the embedding B×width."""
+        last, maps = self.model.forward_intermediates(x, output_fmt="NCHW")
+        embedding = self.model.forward_head(last, pre_logits=True)
+        return dict(zip(self.names, maps, strict=True)), embedding

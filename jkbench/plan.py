@@ -1,0 +1,167 @@
+"""What would run: the trials of a command, with their ids, before anything is imported or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jkbench import fingerprint
+from jkbench.errors import Collector, UserError
+from jkbench.plugins import parameters as plugin_parameters
+from jkbench.plugins.discovery import Index
+from jkbench.plugins.source import Source
+from jkbench.records.schema import Shots, Split
+from jkbench.task import Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a method with all its parameters, as one task has it."""
+
+    source: Source
+    parameters: dict[str, Any]
+    label: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The unit of work, of resume and of storage."""
+
+    id: str
+    task: Task
+    row: Row
+    datasets: dict[str, Source]
+    shots: Shots
+    seed: int
+    split: Split = "test"
+
+    @property
+    def name(self) -> str:
+        """The trial in a progress line's words."""
+        shots = "full data" if self.shots == "full" else f"{self.shots} per class"
+        return f"{self.row.label}, {shots}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of one command, and the methods that are not among them, with the reason."""
+
+    task: Task
+    rows: list[Row]
+    trials: list[Trial]
+    not_applicable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> list[Source]:
+        """Methods of the plan whose file is broken: their trials become failed records."""
+        return [row.source for row in self.rows if row.source.broken]
+
+
+def make(
+    task: Task,
+    index: Index,
+    methods: str = "all",
+    shots: Sequence[Shots] | None = None,
+    seeds: Sequence[int] | None = None,
+    split: Split = "test",
+) -> Plan:
+    """The plan; every misspelt name and wrong value of the command is told at once as `UserError`."""
+    with Collector() as problems:
+        datasets = {}
+        for name in {task.target.dataset, task.teacher_images.dataset}:
+            with problems.caught():
+                datasets[name] = _sound(index.find("dataset", name))
+        regimes = task.shots if shots is None else tuple(shots)
+        rows: list[Row] = []
+        excluded: dict[str, str] = {}
+        with problems.caught():
+            for name, given in _chosen(task, index, methods):
+                with problems.caught():
+                    source = index.find("method", name)
+                    reason = why_not(source, task)
+                    if reason is None:
+                        rows += [row for row in _rows(source, task, given) if row not in rows]
+                    elif given or name in methods.split(","):
+                        raise UserError(f"{name} is not defined on {task.kind} tasks: {reason}")
+                    else:
+                        excluded[name] = reason
+    chosen_seeds = range(task.seeds) if seeds is None else seeds
+    trials = [
+        _trial(task, row, datasets, regime, seed, split) for regime in regimes for seed in chosen_seeds for row in rows
+    ]
+    return Plan(task, rows, trials, excluded)
+
+
+def check_methods(index: Index, methods: str) -> None:
+    """What is wrong with a ``--methods`` text whatever the task is, told at once."""
+    with Collector() as problems:
+        for name, given in plugin_parameters.parse(methods):
+            if name != "all":
+                with problems.caught():
+                    source = index.find("method", name)
+                    if not source.broken:
+                        plugin_parameters.validate(source, given)
+
+
+def why_not(source: Source, task: Task) -> str | None:
+    """Why a method does not run on a task; None where it does (or is broken, which its records will say)."""
+    if source.broken or task.kind in source.tasks:
+        return None
+    reason = source.facts.get("elsewhere", {}).get(task.kind)
+    if reason:
+        return str(reason)
+    if task.kind == "robustness":
+        return "it learns from a teacher, and a robustness task has none"
+    return f"its file names {', '.join(sorted(source.tasks))} alone"
+
+
+def _sound(source: Source) -> Source:
+    if source.broken:
+        raise UserError(f"data set {source.name!r} is broken: {source.broken}")
+    return source
+
+
+def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str, Any]]]:
+    """What a ``--methods`` text names; ``all`` is every method, and may stand among others."""
+    chosen: list[tuple[str, dict[str, Any]]] = []
+    for name, given in plugin_parameters.parse(methods):
+        if name == "all" and not given:
+            chosen += [(each, {}) for each in index.methods()]
+        else:
+            chosen.append((name, given))
+    if not chosen:
+        raise UserError("no method is named", "give --methods all, or names with commas")
+    return chosen
+
+
+def _rows(source: Source, task: Task, given: dict[str, Any]) -> list[Row]:
+    """A plain name takes the task's rows of the method; given parameters are set on the task's own."""
+    if source.broken:
+        return [Row(source, {}, source.name)]
+    usual = task.rows(source.name)
+    where = f"{task.name}: methods.{source.name}"
+    several = len(usual) > 1
+    base = plugin_parameters.validate(source, {} if several else usual[0], where)
+    shown = {key for parameters in usual for key in parameters} if several else set()
+    wanted = [{**({} if several else usual[0]), **given}] if given or not several else usual
+    rows = []
+    for parameters in wanted:
+        full = plugin_parameters.validate(source, parameters, source.name if given else where)
+        rows.append(Row(source, full, plugin_parameters.label(source.name, full, base, shown)))
+    return rows
+
+
+def _trial(task: Task, row: Row, datasets: dict[str, Source], shots: Shots, seed: int, split: Split) -> Trial:
+    identity = {
+        "task": task.name,
+        "protocol": task.protocol,
+        "method": row.source.name,
+        "code": row.source.code,
+        "parameters": row.parameters,
+        "datasets": {name: source.code for name, source in sorted(datasets.items())},
+        "shots": shots,
+        "seed": seed,
+        "split": split,
+    }
+    return Trial(fingerprint.of_value(identity), task, row, datasets, shots, seed, split)

@@ -1,0 +1,39 @@
+"""Importing a plugin: the one place where its code runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jkbench import fingerprint
+from jkbench.errors import UserError
+from jkbench.plugins.source import Source
+
+
+def load(source: Source) -> Any:
+    """The plugin's class. `UserError` with file:line where the file is broken or raises at import."""
+    if source.broken:
+        raise UserError(source.broken)
+    return _load(source.path.resolve(), source.class_name, source.code)
+
+
+@cache
+def _load(path: Path, class_name: str, code: str) -> Any:
+    name = f"jkbench_plugin_{path.stem}_{fingerprint.of_bytes(str(path).encode(), code.encode())}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        return getattr(module, class_name)
+    except Exception as error:
+        del sys.modules[name]
+        inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = inside[-1].lineno if inside else 1
+        raise UserError(f"{path}:{line}: cannot be imported: {type(error).__name__}: {error}") from error

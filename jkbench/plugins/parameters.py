@@ -1,0 +1,155 @@
+"""A method's parameters, checked from its source: types, defaults and bounds without importing the plugin."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from jkbench.errors import Collector, UserError, unknown
+from jkbench.method import Deviation, Weight
+from jkbench.plugins.source import Parameter, Source
+
+_NAMES: dict[str, Any] = {
+    "Weight": Weight,
+    "Deviation": Deviation,
+    "Annotated": Annotated,
+    "Literal": Literal,
+    "Field": Field,
+    **{kind.__name__: kind for kind in (int, float, str, bool, tuple)},
+}
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.BitOr: operator.or_,
+}
+
+
+def _evaluate(node: ast.expr) -> Any:
+    """The value of an annotation or default built from the names above and constants; ValueError for other code."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name() if node.id in _NAMES:
+            return _NAMES[node.id]
+        case ast.Tuple():
+            return tuple(_evaluate(item) for item in node.elts)
+        case ast.UnaryOp(op=ast.USub()):
+            return -_evaluate(node.operand)
+        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](_evaluate(node.left), _evaluate(node.right))
+        case ast.Subscript():
+            return _evaluate(node.value)[_evaluate(node.slice)]
+        case ast.Call(func=ast.Name(id="Field"), args=[]):
+            return Field(**{str(keyword.arg): _evaluate(keyword.value) for keyword in node.keywords})
+    raise ValueError(ast.unparse(node))
+
+
+def _field(source: Source, parameter: Parameter) -> tuple[Any, Any]:
+    values = []
+    for text in (parameter.annotation, parameter.default or "None"):
+        try:
+            values.append(_evaluate(ast.parse(text, mode="eval").body))
+        except (ValueError, TypeError, ArithmeticError):
+            raise UserError(
+                f"{source.path}:{parameter.line}: parameter {parameter.name!r}: cannot read {text!r} without importing",
+                f"types and defaults are written with {', '.join(_NAMES)} and constants",
+            ) from None
+    return values[0], values[1]
+
+
+def model(source: Source) -> type[BaseModel]:
+    """The pydantic model of a plugin's parameters, as its class will have them. `UserError` with file:line."""
+    fields: Any = {parameter.name: _field(source, parameter) for parameter in source.parameters}
+    config = ConfigDict(extra="forbid", validate_default=True)
+    try:
+        built: type[BaseModel] = create_model(source.class_name or source.name, __config__=config, **fields)
+        built()
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = next((p.line for p in source.parameters if p.name == first["loc"][0]), source.line)
+        raise UserError(f"{source.path}:{at}: default of {first['loc'][0]!r}: {first['msg']}") from None
+    except (TypeError, NameError) as error:
+        raise UserError(f"{source.path}:{source.line}: its parameters cannot be read: {error}") from None
+    return built
+
+
+def validate(source: Source, given: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """All parameters of the plugin with ``given`` set; every wrong name and value is told, with what would be right."""
+    built = model(source)
+    place = where or source.name
+    with Collector() as problems:
+        for name in given:
+            if name not in built.model_fields:
+                error = unknown("parameter", name, built.model_fields)
+                problems.add(UserError(f"{place}: {error.message}", error.hint))
+        known = {name: value for name, value in given.items() if name in built.model_fields}
+        try:
+            values = built.model_validate(known).model_dump(mode="json")
+        except ValidationError as error:
+            for entry in error.errors():
+                name = str(entry["loc"][0])
+                written = next(p for p in source.parameters if p.name == name)
+                problems.add(
+                    UserError(
+                        f"{place}: {name}={entry['input']}: {entry['msg']}",
+                        f"{name} is {written.annotation}, by default {written.default}",
+                    )
+                )
+    return values
+
+
+def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """``'jacobian[ce=0,jac=0.5],distill'`` → [(name, parameters), …]; `UserError` where it is not of this form."""
+    chosen = []
+    for item in _split(text):
+        name, bracket, rest = item.partition("[")
+        parameters: dict[str, Any] = {}
+        if bracket:
+            for pair in _split(rest[:-1]):
+                key, equals, value = pair.partition("=")
+                if not equals or not key.strip() or not value.strip():
+                    raise UserError(f"{item!r}: {pair!r} is not NAME=VALUE", "write method[ce=0,jac=0.5]")
+                parameters[key.strip()] = _value(value.strip())
+        chosen.append((name.strip(), parameters))
+    return chosen
+
+
+def _split(text: str) -> list[str]:
+    """Parts between commas that stand outside brackets."""
+    parts, depth, start = [], 0, 0
+    for at, sign in enumerate(text + ","):
+        depth += (sign == "[") - (sign == "]")
+        if depth < 0 or depth > 1:
+            break
+        if sign == "," and depth == 0:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    malformed = any(part.count("[") != part.endswith("]") for part in parts)
+    if depth or malformed:
+        raise UserError(f"{text!r}: the brackets do not match", "write method[ce=0,jac=0.5],other")
+    return [part for part in parts if part]
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def label(name: str, parameters: dict[str, Any], usual: dict[str, Any], shown: set[str]) -> str:
+    """A row's name: the method with the parameters that differ from the usual ones, and those always ``shown``."""
+    parts = [f"{key}={_text(value)}" for key, value in parameters.items() if key in shown or value != usual.get(key)]
+    return f"{name}[{','.join(parts)}]" if parts else name
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,51 @@
+"""Files written whole or not at all, and locks that a killed holder lets go of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from jkbench.errors import UserError
+
+HINT = "make room or permission there, or give another folder with --leaderboard DIR"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; `UserError` where the folder does not let us."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One holder at a time, also between processes. `UserError` where the folder cannot be written."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: two runs at once in one folder are the user's to avoid
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

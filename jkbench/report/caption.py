@@ -1,0 +1,110 @@
+"""The caption: the whole protocol in sentences, from the task and from what its records say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from jkbench.records.schema import Record, Shots
+from jkbench.report.grid import Grid
+from jkbench.report.wording import code, listed, per_class, plural, ranges
+from jkbench.task import Images, Task
+
+_T = TypeVar("_T", str, int)
+_BATCH_NORM = {
+    "batch": "the batch's statistics, differentiated through (samples are coupled)",
+    "running": "the running statistics",
+    "constant": "the batch's statistics taken as constants (a per-sample Jacobian)",
+}
+
+
+def caption(task: Task, grid: Grid) -> list[str]:
+    """The protocol, a sentence an entry; names in backticks."""
+    records = [record for group in grid.cells.values() for record in group]
+    sentences = [_data(task, records), *_train_images(grid), *_networks(task, records), *_training(task)]
+    if task.selection:
+        selection = " ".join(task.selection.split())
+        sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
+    return [*sentences, *_provenance(task, records)]
+
+
+def per_shots(grid: Grid, read: Callable[[Record], int | None]) -> list[tuple[Shots, list[int]]]:
+    """What the records of each regime say, as a sorted set."""
+    found = []
+    for shots in grid.shots:
+        group = [record for label in grid.labels for record in grid.records(label, shots)]
+        found.append((shots, sorted({value for r in group if (value := read(r)) is not None})))
+    return found
+
+
+def _data(task: Task, records: Sequence[Record]) -> str:
+    data = [record.data for record in records if record.data]
+    text = f"Data: {_images(task.target)}"
+    if data:
+        text += f", content {listed({d.content for d in data})}, {' or '.join(map(str, _set(d.classes for d in data)))}"
+        text += f" classes, {' or '.join(f'{n:,}' for n in _set(d.scored_images for d in data))} scored test images"
+    return text + "; inputs normalised, no augmentation."
+
+
+def _images(images: Images) -> str:
+    if images.classes is None:
+        return code(images.dataset)
+    return f"{code(images.dataset)} (its classes {', '.join(map(str, images.classes))})"
+
+
+def _train_images(grid: Grid) -> list[str]:
+    parts = [
+        f"{' or '.join(f'{n:,}' for n in counts)} ({per_class(shots)})"
+        for shots, counts in per_shots(grid, lambda r: r.data.train_images if r.data else None)
+        if counts
+    ]
+    return [f"Training images: {', '.join(parts)}."] if parts else []
+
+
+def _networks(task: Task, records: Sequence[Record]) -> list[str]:
+    if task.teacher is None:
+        return [f"No teacher; network {code(task.student.architecture)}."]
+    text = f"Teacher {code(task.teacher.architecture)}, trained once on all training images of "
+    text += f"{_images(task.teacher_images)} ({task.teacher.training.describe()})"
+    for accuracy, weights in sorted({(r.teacher.accuracy, r.teacher.weights) for r in records if r.teacher}):
+        text += f", test accuracy {100 * accuracy:.2f} %, weights {code(weights)}"
+    return [f"{text}.", f"Student {code(task.student.architecture)}."]
+
+
+def _training(task: Task) -> list[str]:
+    sentences = [
+        f"Training of every method: {task.student.training.describe()}.",
+        "Equal budget: at a seed all methods get the same images, initial student weights, order of batches and steps.",
+        "The number is the last epoch's, never the best on test.",
+    ]
+    if task.kind != "robustness":
+        sentences.append(f"Batch norm in the student's Jacobian pass: {_BATCH_NORM[task.matching.batch_norm]}.")
+    if any(task.evaluation.noise):
+        draws = plural(task.evaluation.noise_draws, "draw")
+        sentences.append(f"Noise: Gaussian, on normalised test inputs, {draws} an image, the same for all methods.")
+    return sentences
+
+
+def _provenance(task: Task, records: Sequence[Record]) -> list[str]:
+    ours = f"Task {code(task.name)} version {task.version}, protocol {code(task.protocol)}"
+    seeds = sorted({record.seed for record in records})
+    if seeds:
+        ours += f", {'seeds' if len(seeds) > 1 else 'seed'} {ranges(seeds)}"
+    places = [record.environment for record in records if record.environment]
+    if not places:
+        return [f"{ours}."]
+    text = f"jkbench {', '.join(_set(p.jkbench for p in places))}"
+    commits = _set(p.commit[:10] for p in places if p.commit)
+    text += f", {'commit' if len(commits) == 1 else 'commits'} {listed(commits)}" if commits else ", outside a checkout"
+    dirty = sum(bool(p.dirty) for p in places)
+    if dirty:
+        text += f" ({dirty:,} of {plural(len(places), 'record')} with uncommitted changes)"
+    elif commits:
+        text += " (no uncommitted changes)"
+    text += f"; torch {', '.join(_set(p.torch for p in places))}"
+    text += f"; device {', '.join(_set(p.device for p in places))}; {', '.join(_set(p.precision for p in places))}"
+    return [f"{ours}.", f"{text}."]
+
+
+def _set(values: Iterable[_T]) -> list[_T]:
+    return sorted(set(values))

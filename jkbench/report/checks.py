@@ -1,0 +1,81 @@
+"""One protocol a table: what may stand beside what, verified from the records themselves."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable
+
+from jkbench.records.schema import Record
+from jkbench.report.wording import per_class, plural
+from jkbench.task import Task
+
+_PAIRED = {"subset": "training images", "initial": "initial weights", "order": "order of batches"}
+
+
+def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The records that may share a table, and a sentence for each reason why others may not.
+
+    Left out: another protocol than the task's; a teacher's weights or images that differ from most records' (of the
+    newest where two are as common). Records that do not say (they failed early) stay: they hold no number.
+    """
+    kept, reasons = list(records), []
+    same = [record for record in kept if record.protocol == task.protocol]
+    if len(same) < len(kept):
+        reasons.append(f"{plural(len(kept) - len(same), 'record')} of another protocol left out")
+    kept = same
+    parts: list[tuple[str, Callable[[Record], str | None]]] = [
+        ("images (content hash)", lambda r: r.data.content if r.data else None),
+        ("teacher weights", lambda r: r.teacher.weights if r.teacher else None),
+    ]
+    for what, read in parts:
+        common = _most(kept, read)
+        same = [record for record in kept if read(record) in (None, common)]
+        if len(same) < len(kept):
+            reasons.append(
+                f"{plural(len(kept) - len(same), 'record')} with other {what} than `{common}`, which most have, left out"
+            )
+        kept = same
+    return kept, reasons
+
+
+def disagreements(records: Iterable[Record]) -> list[str]:
+    """A sentence for each thing that records of one table should share and do not; none when the table is sound."""
+    by_place: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    by_label: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_place[str(record.shots), record.seed].append(record)
+        by_label[record.label].append(record)
+    found = []
+    for (shots, seed), group in sorted(by_place.items()):
+        place = f"{per_class(shots)}, seed {seed}"
+        for name, words in _PAIRED.items():
+            odd = _odd(group, lambda r, name=name: getattr(r.pairing, name) if r.pairing else None)
+            if odd:
+                found.append(f"{place}: the {words} of {odd} differ from the other methods'")
+        odd = _odd(
+            [r for r in group if not r.reference and r.status == "ok"], lambda r: r.cost.steps if r.cost else None
+        )
+        if odd:
+            found.append(f"{place}: the number of steps of {odd} differs from the other methods'")
+    for label, group in sorted(by_label.items()):
+        if len({record.code for record in group}) > 1:
+            found.append(f"the row `{label}` mixes records of different code")
+    return found
+
+
+def _odd(records: list[Record], read: Callable[[Record], Hashable | None]) -> str:
+    """The labels whose value is not the most common one, as text."""
+    common = _most(records, read)
+    return ", ".join(sorted({f"`{r.label}`" for r in records if read(r) not in (None, common)}))
+
+
+def _most(records: list[Record], read: Callable[[Record], Hashable | None]) -> Hashable | None:
+    """The value that most records have; of two as common the newer, then the one that sorts last."""
+    counts: Counter[Hashable] = Counter()
+    newest: dict[Hashable, str] = {}
+    for record in records:
+        value = read(record)
+        if value is not None:
+            counts[value] += 1
+            newest[value] = max(newest.get(value, ""), record.created)
+    return max(counts, key=lambda v: (counts[v], newest[v], str(v)), default=None)

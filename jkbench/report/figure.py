@@ -1,0 +1,147 @@
+"""The figure of a page: accuracy against regime or against input noise, with 95 % intervals."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from itertools import cycle, islice
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jkbench.report.caption import per_shots
+from jkbench.report.grid import Block, Grid
+from jkbench.report.page import Page
+from jkbench.report.wording import per_class
+
+# Okabe & Ito's colours, told apart with every kind of colour vision; yellow is too faint on white
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
+_WIDTH, _DPI = 8.2, 130
+_SPREAD = 0.16  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
+
+
+def draw(page: Page) -> bytes | None:
+    """The figure as PNG without metadata; None where no trial has finished."""
+    grid = page.grid
+    blocks = [block for block in grid.main if any(grid.cell(r, c).values for r in grid.labels for c in block.columns)]
+    if not blocks:
+        return None
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams |= {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
+        single = len(grid.columns) == 1
+        figure = _single(grid, blocks[0]) if single else _lines(page, blocks)
+        buffer = io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
+    """A panel a block, a line a row."""
+    grid = page.grid
+    across = min(len(blocks), 2)
+    down = math.ceil(len(blocks) / across)
+    figure = Figure(figsize=(_WIDTH, max(3.2 * down, 0.24 * len(grid.labels) + 1.8) + 0.3), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False, sharey=True)
+    for panel, block in zip(panels.flat, blocks, strict=False):
+        _panel(panel, grid, block)
+        if len(blocks) > 1 or block.along == "noise":
+            panel.set_title(per_class(block.shots), fontsize=9.5)
+    for panel in panels.flat[len(blocks) :]:
+        panel.set_axis_off()
+    for row in panels:
+        row[0].set_ylabel("test accuracy in %")
+    handles, labels = panels.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False, handlelength=2.8)
+    figure.suptitle(page.task.title, fontsize=11)
+    return figure
+
+
+def _panel(panel: Axes, grid: Grid, block: Block) -> None:
+    along = block.along == "shots"
+    places = _places(grid) if along else [column.noise for column in block.columns]
+    if along:
+        panel.set_xscale("log")
+    shifts = _shifts(places, len(grid.labels), along)
+    for row, (label, colour, marker) in enumerate(_styles(grid.labels)):
+        points = [(place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)]
+        known = [(shifts(place, row), found) for place, found in points if found is not None]
+        apart = label in grid.apart
+        panel.errorbar(
+            [place for place, _ in known],
+            [100 * found.mean for _, found in known],
+            yerr=[100 * (found.half_width or 0.0) for _, found in known],
+            label=f"{label} (reference)" if apart else label,
+            color="#777777" if apart else colour,
+            linestyle="--" if apart else "-",
+            marker=marker,
+            markersize=4.5,
+            linewidth=1.3,
+            elinewidth=1.0,
+            capsize=2,
+        )
+    panel.set_xticks(places, [_tick(column.shots) if along else f"{column.noise:g}" for column in block.columns])
+    panel.minorticks_off()
+    panel.set_xlabel("training images per class" if along else "standard deviation of the input noise")
+    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def _single(grid: Grid, block: Block) -> Figure:
+    """One column only: a dot and an interval a row, the best on top."""
+    figure = Figure(figsize=(_WIDTH, 0.32 * len(grid.labels) + 1.3), layout="constrained")
+    panel = figure.subplots()
+    column = block.columns[0]
+    for row, (label, colour, marker) in enumerate(_styles(grid.labels)):
+        found = grid.cell(label, column).interval
+        if found is not None:
+            width, mean = 100 * (found.half_width or 0.0), 100 * found.mean
+            shade = "#777777" if label in grid.apart else colour
+            panel.errorbar([mean], [row], xerr=[width], color=shade, marker=marker, capsize=2.5, linestyle="none")
+    names = [f"{label} (reference)" if label in grid.apart else label for label in grid.labels]
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    panel.set_xlabel(f"test accuracy in %, {per_class(column.shots)}")
+    panel.grid(axis="x", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+    return figure
+
+
+def _places(grid: Grid) -> list[float]:
+    """Where the regimes stand: images per class; the full data at its average number, as the records say."""
+    numbers = []
+    for shots, counts in per_shots(grid, lambda r: round(r.data.train_images / r.data.classes) if r.data else None):
+        if shots != "full":
+            numbers.append(float(shots))
+        else:
+            below = max(numbers, default=0.5)
+            numbers.append(max(float(counts[-1]) if counts else 0.0, 1.5 * below))
+    return numbers
+
+
+def _shifts(places: Sequence[float], rows: int, log: bool):  # type: ignore[no-untyped-def]
+    """A function (place, row) → shifted place."""
+    scale = np.log(places) if log else np.asarray(places)
+    nearest = float(np.diff(scale).min()) if len(places) > 1 else 1.0
+
+    def shift(place: float, row: int) -> float:
+        by = nearest * _SPREAD * (2 * row / max(rows - 1, 1) - 1)
+        return float(place * np.exp(by)) if log else place + by
+
+    return shift
+
+
+def _styles(labels: Sequence[str]) -> list[tuple[str, str, str]]:
+    """A colour and a marker for each row."""
+    colours, markers = islice(cycle(COLOURS), len(labels)), islice(cycle(MARKERS), len(labels))
+    return list(zip(labels, colours, markers, strict=True))
+
+
+def _tick(shots: object) -> str:
+    return str(shots)

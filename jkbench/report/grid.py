@@ -1,0 +1,181 @@
+"""Records arranged as a table: rows are methods, columns are (regime, metric)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from jkbench.records.schema import Record, Shots
+from jkbench.statistics import Interval, mean_interval
+from jkbench.task import Task
+
+
+class Column(NamedTuple):
+    """One metric in one regime; accuracy under noise of standard deviation S is the metric ``accuracy@S``."""
+
+    shots: Shots
+    metric: str
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the input noise; 0 for metrics without any."""
+        return float(self.metric.partition("@")[2] or 0)
+
+
+class Block(NamedTuple):
+    """Columns that stand side by side, along regimes ("shots") or along noise ("noise")."""
+
+    along: str
+    shots: Shots | None
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a row holds in a column: a value a seed, and the trials that have none, by reason."""
+
+    values: dict[int, float]
+    lost: dict[str, int]
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Mean and 95 % interval over seeds, in the metric's own unit."""
+        return mean_interval(list(self.values.values())) if self.values else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of one task. ``ranked`` rows in order, best first; ``apart`` are the upper references."""
+
+    ranked: tuple[str, ...]
+    apart: tuple[str, ...]
+    shots: tuple[Shots, ...]
+    cells: dict[tuple[str, Shots], list[Record]]
+    main: tuple[Block, ...]
+    common: tuple[Column, ...]
+    ranks: dict[str, float]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All rows in the order of the table."""
+        return self.ranked + self.apart
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of the main table: one family of tests."""
+        return tuple(column for block in self.main for column in block.columns)
+
+    def records(self, label: str, shots: Shots) -> list[Record]:
+        """The records of a row in a regime, by seed."""
+        return self.cells.get((label, shots), [])
+
+    def cell(self, label: str, column: Column) -> Cell:
+        """What a row holds in a column."""
+        return _cell(self.records(label, column.shots), column.metric)
+
+    def matrix(self, labels: Sequence[str], column: Column) -> NDArray[np.float64]:
+        """The values (labels, seeds) of a column, NaN where there is none."""
+        seeds = self.seeds
+        rows = [self.cell(label, column).values for label in labels]
+        return np.array([[row.get(seed, np.nan) for seed in seeds] for row in rows]).reshape(len(labels), len(seeds))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """All seeds of the page."""
+        return sorted({record.seed for group in self.cells.values() for record in group})
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """All metrics that a record holds: accuracy first, then as named, noise by size."""
+        names = {name for group in self.cells.values() for record in group for name in record.metrics}
+        return sorted(names, key=lambda m: (m.partition("@")[0] != "accuracy", m.partition("@")[0], Column(1, m).noise))
+
+
+def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str, str]] = ()) -> Grid:
+    """The grid of a task's records and planned cells.
+
+    Raises ValueError where two records stand for one (label, shots, seed).
+    """
+    cells: dict[tuple[str, Shots], list[Record]] = defaultdict(list)
+    references = set()
+    for record in sorted(records, key=lambda r: r.sort_key):
+        group = cells[record.label, record.shots]
+        if group and group[-1].seed == record.seed:
+            raise ValueError(f"two records of {record.label}, {record.shots}, seed {record.seed}")
+        group.append(record)
+        if record.reference:
+            references.add(record.label)
+    planned = [(label, parse_shots(shots)) for label, shots in expected]
+    labels = {label for label, _ in [*cells, *planned]}
+    shots = tuple(sorted({s for _, s in [*cells, *planned]}, key=_size))
+    main = _main_blocks(task, shots, dict(cells))
+    columns = [column for block in main for column in block.columns]
+    ranked, common, ranks = _rank(sorted(labels - references), columns, dict(cells))
+    return Grid(tuple(ranked), tuple(sorted(references)), shots, dict(cells), main, common, ranks)
+
+
+def noise_blocks(grid: Grid) -> list[Block]:
+    """Accuracy under noise, a block a regime, where records hold it."""
+    noisy = [m for m in grid.metrics if m == "accuracy" or (m.startswith("accuracy@") and Column(1, m).noise)]
+    if len(noisy) < 2:
+        return []
+    return [Block("noise", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
+
+
+def parse_shots(text: str) -> Shots:
+    """``"5"`` as 5, ``"full"`` as it is."""
+    return "full" if text == "full" else int(text)
+
+
+def _size(shots: Shots) -> float:
+    return float("inf") if shots == "full" else float(shots)
+
+
+def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shots], list[Record]]) -> tuple[Block, ...]:
+    """Accuracy in every regime; for a robustness task accuracy under every noise, a block a regime."""
+    if task.kind != "robustness":
+        return (Block("shots", None, tuple(Column(s, "accuracy") for s in shots)),) if shots else ()
+    stds = {float(std) for std in task.evaluation.noise} | {0.0}
+    names = {name for group in cells.values() for record in group for name in record.metrics}
+    stds |= {Column(1, name).noise for name in names if name.startswith("accuracy@")}
+    metrics = [f"accuracy@{std:g}" if std else "accuracy" for std in sorted(stds)]
+    return tuple(Block("noise", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
+
+
+def _rank(
+    labels: list[str], columns: Sequence[Column], cells: dict[tuple[str, Shots], list[Record]]
+) -> tuple[list[str], tuple[Column, ...], dict[str, float]]:
+    """Rows by their mean rank over the columns that all rows with any number have; those without come last."""
+    means: dict[str, dict[Column, float]] = {label: {} for label in labels}
+    for label in labels:
+        for column in columns:
+            found = _cell(cells.get((label, column.shots), []), column.metric).interval
+            if found is not None:
+                means[label][column] = found.mean
+    scored = [label for label in labels if means[label]]
+    common = tuple(column for column in columns if scored and all(column in means[label] for label in scored))
+    table = np.array([[-means[label][column] for column in common] for label in scored])
+    ranks = rankdata(table, axis=0).mean(axis=1) if common else np.zeros(len(scored))
+    ranked = {label: float(rank) for label, rank in zip(scored, ranks, strict=True)} if common else {}
+    order = sorted(labels, key=lambda label: (label not in scored, ranked.get(label, 0.0), label))
+    return order, common, ranked
+
+
+def _cell(records: Sequence[Record], metric: str) -> Cell:
+    """Finished trials give values; the others, and values that are not finite, are counted."""
+    values, lost = {}, Counter[str]()
+    for record in records:
+        if record.status != "ok":
+            lost[record.status] += 1
+        elif np.isfinite(value := record.metrics.get(metric, np.nan)):
+            values[record.seed] = value
+        elif metric in record.metrics or metric.startswith("accuracy"):
+            lost["no value"] += 1
+    return Cell(values, dict(sorted(lost.items())))

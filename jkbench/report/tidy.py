@@ -1,0 +1,110 @@
+"""The long table: one line for each row, regime and metric, in full precision and the records' own units."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from jkbench.report import analysis
+from jkbench.report.grid import Column, Grid
+from jkbench.report.page import Page
+
+COLUMNS = [
+    "task",
+    "task_version",
+    "protocol",
+    "label",
+    "method",
+    "reference",
+    "shots",
+    "metric",
+    "n",
+    "mean",
+    "half_width",
+    "in_tie_group",
+    "gain",
+    "gain_half_width",
+    "gain_n",
+    "gain_p",
+    "mean_rank",
+    "diverged",
+    "failed",
+    "out_of_memory",
+    "timed_out",
+    "step_ms",
+    "seconds",
+    "peak_memory_mb",
+    "trainable_parameters",
+    "timed_alone",
+]
+
+
+def tidy(page: Page) -> pd.DataFrame:
+    """The page as a data frame with the columns `COLUMNS`.
+
+    Shares lie in 0..1, nll in nats, gains in the metric's unit; half-widths are those of 95 % t-intervals, gain_p is
+    adjusted for the page's family. Empty: there is none (in_tie_group for references and for metrics that are not
+    ranked).
+    """
+    grid = page.grid
+    columns = [Column(shots, metric) for shots in grid.shots for metric in grid.metrics]
+    columns = list(dict.fromkeys([*grid.columns, *columns]))
+    shots = {value: place for place, value in enumerate(grid.shots)}
+    columns.sort(key=lambda column: shots[column.shots])
+    tied = {column: analysis.ties(grid, column) for column in grid.columns}
+    lines = []
+    for label in grid.labels:
+        for column in columns:
+            line = {"task": page.task.name, "task_version": page.task.version, "protocol": page.task.protocol}
+            line |= _identity(grid, label, column) | _value(grid, label, column) | _costs(grid, label, column)
+            if column in tied and label in grid.ranked:
+                line["in_tie_group"] = label in tied[column]
+            lines.append(line | _gain(page, label, column))
+    return pd.DataFrame(lines, columns=COLUMNS).astype(object)
+
+
+def to_csv(page: Page) -> str:
+    """The data frame as CSV; a number is written so that reading it gives the very same one."""
+    return str(tidy(page).to_csv(index=False, lineterminator="\n"))
+
+
+def _identity(grid: Grid, label: str, column: Column) -> dict[str, object]:
+    records = [record for shots in grid.shots for record in grid.records(label, shots)]
+    return {
+        "label": label,
+        "method": records[0].method if records else None,
+        "reference": label in grid.apart,
+        "shots": column.shots,
+        "metric": column.metric,
+        "mean_rank": grid.ranks.get(label),
+    }
+
+
+def _value(grid: Grid, label: str, column: Column) -> dict[str, object]:
+    cell = grid.cell(label, column)
+    names = {"diverged": "diverged", "failed": "failed", "oom": "out_of_memory", "timeout": "timed_out"}
+    line: dict[str, object] = {name: cell.lost.get(status, 0) for status, name in names.items()}
+    line["n"] = len(cell.values)
+    if cell.interval is not None:
+        line |= {"mean": cell.interval.mean, "half_width": cell.interval.half_width}
+    return line
+
+
+def _gain(page: Page, label: str, column: Column) -> dict[str, object]:
+    gain = page.gains.cells.get((label, column))
+    if gain is None:
+        return {}
+    found = gain.interval
+    return {"gain": found.mean, "gain_half_width": found.half_width, "gain_n": found.n, "gain_p": gain.p}
+
+
+def _costs(grid: Grid, label: str, column: Column) -> dict[str, object]:
+    price = analysis.price(grid, label, column.shots)
+    if price is None:
+        return {}
+    return {
+        "step_ms": price.step_ms,
+        "seconds": price.seconds,
+        "peak_memory_mb": price.peak_memory_mb,
+        "trainable_parameters": price.trainable_parameters,
+        "timed_alone": price.alone,
+    }

@@ -1,0 +1,61 @@
+"""Numbers and names as a reader sees them. Names stand in backticks; `markup` turns them into Markdown or LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+DASH = "–"
+LOST = {
+    "diverged": "diverged",
+    "failed": "failed",
+    "oom": "out of memory",
+    "timeout": "timed out",
+    "no value": "no value",
+}
+
+
+def plural(count: int, noun: str) -> str:
+    """``3 records``, ``1 record``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def code(name: str) -> str:
+    """A name as code, on one line."""
+    return "`" + " ".join(name.replace("`", "'").split()) + "`"
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names as code, cut with a count after ``most``."""
+    every = [code(name) for name in names]
+    more = len(every) - most
+    return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def per_class(shots: object) -> str:
+    """A regime in words: ``5 per class``, ``full``."""
+    return "full data" if shots == "full" else f"{shots} per class"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A positive number with that many significant digits and no exponent: ``1234``, ``12.3``, ``0.0123``."""
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"
+
+
+def p_value(p: float) -> str:
+    """``p = 0.0625``; below a thousandth ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Whole numbers as ranges: ``0–4, 7``."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)

@@ -1,0 +1,26 @@
+"""Learning without forgetting with attention-Jacobians (Srinivas & Fleuret 2018, section 5)."""
+
+from typing import Literal
+
+from jkbench import Method, Weight, cross_entropy, distance, normalised, squared_error
+
+
+class LwFJacobian(Method):
+    cite = "srinivas2018jacobian"
+    tasks = {"distillation", "transfer"}
+    separate_head = True
+
+    ce: Weight = 1.0
+    act: Weight = 1.0
+    jac: Weight = 1.0
+    layers: Literal["all", "first", "last"] = "all"
+
+    def loss(self, batch, student, teacher):
+        if self.ce:
+            yield "ce", self.ce * cross_entropy(student.logits, batch.y)
+        if self.act:
+            yield "act", self.act * squared_error(student.teacher_logits, teacher.teacher_logits)
+        if self.jac:
+            peaks = teacher.peaks(self.layers)
+            gradients = zip(student.attention_jacobian(peaks), teacher.attention_jacobian(peaks), strict=True)
+            yield "jac", self.jac * sum(distance(normalised(mine), normalised(theirs)) for mine, theirs in gradients)

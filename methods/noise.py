@@ -1,0 +1,26 @@
+"""Gaussian noise on the inputs of both networks, which Jacobian matching integrates (Srinivas & Fleuret 2018)."""
+
+import torch
+
+from jkbench import Deviation, Method, Weight, cross_entropy, squared_error
+
+
+class Noise(Method):
+    """Noise of standard deviation ``sigma``, after normalisation, new at every step; one draw an image."""
+
+    cite = "srinivas2018jacobian"
+    tasks = {"distillation", "transfer", "robustness"}
+
+    ce: Weight = 1.0
+    act: Weight = 1.0
+    sigma: Deviation = 0.3
+
+    def inputs(self, batch):
+        drawn = torch.randn(batch.x.shape, generator=batch.noise, device=batch.x.device)
+        return batch.x + self.sigma * drawn
+
+    def loss(self, batch, student, teacher):
+        if self.ce:
+            yield "ce", self.ce * cross_entropy(student.logits, batch.y)
+        if self.act and teacher is not None:
+            yield "act", self.act * squared_error(student.teacher_logits, teacher.teacher_logits)
