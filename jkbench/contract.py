@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -126,14 +126,15 @@ def check_method(source: Source) -> Iterator[Finding]:
 def _reads_images(source: Source) -> str | None:
     """Where a plugin imports something that could hand it test labels."""
     for node in ast.walk(ast.parse(source.path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
         for name in names:
             if any(name == reader or name.startswith(reader + ".") for reader in _READERS):
-                return f"{source.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"  # type: ignore[attr-defined]
+                return f"{source.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"
     return None
 
 
@@ -203,7 +204,7 @@ def _references(task: Task, index: Index, data: TaskData) -> dict[str, Reference
     if task.teacher is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="jkbench-check-") as folder:
-        made = {role: recipe.of_task(task, index, role) for role in ("teacher", "student")}  # type: ignore[arg-type]
+        made = {role: recipe.of_task(task, index, role) for role in get_args(recipe.Role)}
         return {
             role: reference.obtain(Path(folder), found, data.source, torch.device("cpu"))
             for role, found in made.items()
@@ -222,7 +223,7 @@ def _other_test_labels(data: TaskData) -> TaskData:
 
 def _global_state() -> tuple[Any, ...]:
     numpy_state = np.random.get_state()
-    return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index, union-attr]
+    return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index]
 
 
 def _train(trial: Trial, method: Method, data: TaskData, references: dict[str, Reference], global_seed: int) -> _Run:

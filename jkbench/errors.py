@@ -64,13 +64,11 @@ class Collector:
     def __enter__(self) -> Collector:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, UserError):
             self.add(error)
+        if error is None or isinstance(error, UserError):
             self.check()
-        if error is None:
-            self.check()
-        return False
 
 
 class _Caught:

@@ -153,15 +153,29 @@ def _rows(source: Source, task: Task, given: dict[str, Any]) -> list[Row]:
 
 
 def _trial(task: Task, row: Row, datasets: dict[str, Source], shots: Shots, seed: int, split: Split) -> Trial:
+    name = trial_id(task, row.source, row.parameters, datasets, shots, seed, split)
+    return Trial(name, task, row, datasets, shots, seed, split)
+
+
+def trial_id(
+    task: Task,
+    method: Source,
+    parameters: dict[str, Any],
+    datasets: dict[str, Source],
+    shots: Shots,
+    seed: int,
+    split: Split,
+) -> str:
+    """The hash of all that decides a trial's numbers. The task's protocol holds the teacher's recipe."""
     identity = {
         "task": task.name,
         "protocol": task.protocol,
-        "method": row.source.name,
-        "code": row.source.code,
-        "parameters": row.parameters,
+        "method": method.name,
+        "code": method.code,
+        "parameters": parameters,
         "datasets": {name: source.code for name, source in sorted(datasets.items())},
         "shots": shots,
         "seed": seed,
         "split": split,
     }
-    return Trial(fingerprint.of_value(identity), task, row, datasets, shots, seed, split)
+    return fingerprint.of_value(identity)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+N = TypeVar("N", bound=nn.Module)
 
 IMAGE = (1, 4, 4)
 PIXELS = 16
@@ -18,7 +22,7 @@ def images(count: int, seed: int) -> Tensor:
     return torch.randn(count, *IMAGE, generator=generator(seed), dtype=torch.float64)
 
 
-def draw(network: nn.Module, seed: int) -> nn.Module:
+def draw(network: N, seed: int) -> N:
     """The network in float64, its parameters drawn anew from ``seed``."""
     stream = generator(seed)
     network = network.double()
@@ -28,7 +32,7 @@ def draw(network: nn.Module, seed: int) -> nn.Module:
     return network
 
 
-def smooth(seed: int) -> nn.Module:
+def smooth(seed: int) -> nn.Sequential:
     """Twice differentiable everywhere: finite differences agree to many digits."""
     with torch.random.fork_rng(devices=[]):
         return draw(
@@ -37,7 +41,7 @@ def smooth(seed: int) -> nn.Module:
         )
 
 
-def piecewise_linear(seed: int) -> nn.Module:
+def piecewise_linear(seed: int) -> nn.Sequential:
     """ReLU and max-pool: locally linear, as Propositions 1 and 2 want it."""
     with torch.random.fork_rng(devices=[]):
         return draw(
@@ -48,7 +52,7 @@ def piecewise_linear(seed: int) -> nn.Module:
         )
 
 
-def normed(seed: int) -> nn.Module:
+def normed(seed: int) -> nn.Sequential:
     """A network with batch norm whose running statistics are not those of any batch, in train mode."""
     with torch.random.fork_rng(devices=[]):
         network = draw(
@@ -68,10 +72,7 @@ def normed(seed: int) -> nn.Module:
 
 def reference_jacobian(network: nn.Module, x: Tensor) -> Tensor:
     """Per-sample Jacobian B×k×D by torch.autograd.functional.jacobian, one image at a time."""
-    each = [
-        torch.autograd.functional.jacobian(lambda one: network(one[None])[0], image).flatten(1)  # type: ignore[no-untyped-call]
-        for image in x
-    ]
+    each = [torch.autograd.functional.jacobian(lambda one: network(one[None])[0], image).flatten(1) for image in x]
     return torch.stack(each)
 
 

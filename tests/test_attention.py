@@ -115,5 +115,5 @@ def test_attention_jacobian_equals_autograd_functional_jacobian() -> None:
         def attention(image: torch.Tensor, row: int = row, column: int = column) -> torch.Tensor:
             return student(image[None])[0, :, row, column].pow(2).sum()
 
-        reference = torch.autograd.functional.jacobian(attention, x[sample].detach())  # type: ignore[no-untyped-call]
+        reference = torch.autograd.functional.jacobian(attention, x[sample].detach())
         assert_close(found[sample], reference.flatten())

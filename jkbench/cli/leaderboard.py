@@ -26,7 +26,7 @@ def leaderboard(task_name: str | None, plugins: tuple[Path, ...], folder: Path) 
     from jkbench import catalogue
     from jkbench.plugins.discovery import discover
     from jkbench.records.store import Store
-    from jkbench.report.chosen import choose
+    from jkbench.report.current import choose
     from jkbench.report.pages import write_leaderboard
 
     store = Store(folder)

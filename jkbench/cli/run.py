@@ -215,7 +215,7 @@ def show(plan: Plan, index: Any, store: Store, counts: dict[str, int]) -> None:
     """The table of the plan's split, and where things are."""
     from rich.console import Console
 
-    from jkbench.report.chosen import choose
+    from jkbench.report.current import choose
     from jkbench.report.terminal import terminal_table
 
     split = plan.trials[0].split

@@ -29,7 +29,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     from jkbench.errors import UserError
     from jkbench.plugins.discovery import discover
     from jkbench.records.store import Store
-    from jkbench.report.chosen import is_current
+    from jkbench.report.current import is_current
 
     store, index = Store(folder), discover(plugins)
     answer: list[dict[str, Any]] = []

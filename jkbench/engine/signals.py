@@ -110,7 +110,7 @@ class Signals:
 
     @cached_property
     def _outputs(self) -> Outputs:
-        return self._network(self._x)  # type: ignore[no-any-return]
+        return self._network(self._x)
 
     @cached_property
     def _jacobian_outputs(self) -> Outputs:
@@ -122,7 +122,7 @@ class Signals:
         if not norms or self._setting.batch_norm == "batch":
             return self._outputs
         with batch_norm_statistics(self._network, self._setting.batch_norm):
-            return self._network(self._x)  # type: ignore[no-any-return]
+            return self._network(self._x)
 
     def _constant(self, value: Tensor) -> Tensor:
         return value if self._is_student else value.detach()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
@@ -17,19 +19,21 @@ class TimmBody(nn.Module):
         if not timm.is_model(name):
             raise unknown("timm model", name, timm.list_models())
         try:
-            self.model = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+            model: Any = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
         except (RuntimeError, TypeError, AssertionError) as error:
             raise UserError(f"timm:{name} does not take images of {channels} channels: {error}") from None
-        if not hasattr(self.model, "forward_intermediates") or not hasattr(self.model, "forward_head"):
+        if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
             raise UserError(
                 f"timm:{name} has no feature interface (forward_intermediates)", "a ResNet, RegNet or ConvNeXt has one"
             )
-        info = self.model.feature_info
+        info = model.feature_info
         self.names = [entry["module"] if isinstance(entry, dict) else str(entry) for entry in info]
-        self.width = int(getattr(self.model, "head_hidden_size", None) or self.model.num_features)
+        self.width = int(getattr(model, "head_hidden_size", None) or model.num_features)
+        self.model = model
 
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images B×C×H×W → feature maps by layer, and the embedding B×width."""
-        last, maps = self.model.forward_intermediates(x, output_fmt="NCHW")
-        embedding = self.model.forward_head(last, pre_logits=True)
+        model: Any = self.model
+        last, maps = model.forward_intermediates(x, output_fmt="NCHW")
+        embedding = model.forward_head(last, pre_logits=True)
         return dict(zip(self.names, maps, strict=True)), embedding

@@ -38,13 +38,15 @@ class VGG(nn.Module):
         if not any(isinstance(module, nn.Conv2d) for stage in stages for module in stage):
             raise UserError(f"vgg:{layers}: there is no convolution in it")
         self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
+        # a last pooling alone is no stage to match
+        self.names = [f"stage{number}" if len(stage) > 1 else "" for number, stage in enumerate(stages, start=1)]
         self.width = channels
 
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images B×C×H×W → feature maps by stage, and the embedding B×width."""
         maps: dict[str, Tensor] = {}
-        for number, stage in enumerate(self.stages, start=1):
+        for name, stage in zip(self.names, self.stages, strict=True):
             x = stage(x)
-            if len(stage) > 1:  # a last pooling alone is no stage to match
-                maps[f"stage{number}"] = x
+            if name:
+                maps[name] = x
         return maps, x.mean((2, 3))

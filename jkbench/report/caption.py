@@ -77,8 +77,7 @@ def _training(task: Task) -> list[str]:
         "Equal budget: at a seed all methods get the same images, initial student weights, order of batches and steps.",
         "The number is the last epoch's, never the best on test.",
     ]
-    if task.kind != "robustness":
-        sentences.append(f"Batch norm in the student's Jacobian pass: {_BATCH_NORM[task.matching.batch_norm]}.")
+    sentences.append(f"Batch norm in the student's Jacobian pass: {_BATCH_NORM[task.matching.batch_norm]}.")
     if any(task.evaluation.noise):
         draws = plural(task.evaluation.noise_draws, "draw")
         sentences.append(f"Noise: Gaussian, on normalised test inputs, {draws} an image, the same for all methods.")

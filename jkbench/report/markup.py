@@ -62,13 +62,13 @@ def markdown(text: str) -> str:
     return "".join(parts)
 
 
-def pipe_table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    """A Markdown table of ready cells, the first column to the left and the others to the right."""
+def pipe_table(rows: Sequence[Sequence[str]], head: Sequence[str], last: str = "right") -> str:
+    """A Markdown table of ready cells: the first column to the left, the others to the right, the last as told."""
     return tabulate(
         [list(row) for row in rows],
         headers=list(head),
         tablefmt="pipe",
-        colalign=("left", *["right"] * (len(head) - 1)),
+        colalign=("left", *["right"] * (len(head) - 2), last),
         disable_numparse=True,
     )
 

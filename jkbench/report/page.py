@@ -10,7 +10,7 @@ from jkbench.report.caption import caption
 from jkbench.report.checks import disagreements, one_protocol
 from jkbench.report.chosen import Chosen
 from jkbench.report.grid import Block, Cell, Column, Grid, arrange, noise_blocks
-from jkbench.report.wording import DASH, LOST, code, listed, p_value, per_class, plural, significant
+from jkbench.report.wording import DASH, LOST, code, compact, listed, p_value, per_class, plural, significant
 from jkbench.task import Task
 
 BOLD = "Bold: cannot be told from the best of its column (paired t-tests over common seeds, Holm, 5 %)."
@@ -161,7 +161,7 @@ def _cost_words(grid: Grid, label: str, shots: int | str | None, baseline: str) 
         DASH if found.ratio is None else f"{found.ratio:.2f}",
         significant(found.seconds),
         f"{found.peak_memory_mb:,.0f}",
-        f"{found.trainable_parameters:,}",
+        compact(found.trainable_parameters),
     ]
 
 
@@ -330,15 +330,16 @@ def _has(grid: Grid, label: str, shots: str) -> bool:
 
 
 def _best(grid: Grid) -> list[str]:
-    """The tie group of each column of the main table, in words."""
-    found = []
+    """The tie groups of the main table in words, columns of the same group together."""
+    found: dict[tuple[str, str], list[str]] = {}
     for block in grid.main:
         for column in block.columns:
-            tied = [label for label in grid.ranked if label in analysis.ties(grid, column)]
-            if not tied:
-                continue
+            tied = analysis.ties(grid, column)
             scored = sum(bool(grid.cell(label, column).values) for label in grid.ranked)
-            names = listed(tied) if len(tied) <= 3 else f"{len(tied)} of {scored} tied"
-            place = per_class(column.shots) + ("" if block.along == "shots" else f", std {column.noise:g}")
-            found.append(f"{place}: {names}")
-    return found
+            names = [label for label in grid.ranked if label in tied]
+            words = listed(names) if len(names) <= 3 else f"{len(names)} of {scored} tied"
+            along = block.along == "shots"
+            where = found.setdefault(("" if along else f"{per_class(block.shots)}, std ", words), [])
+            if names:
+                where.append(per_class(column.shots) if along else f"{column.noise:g}")
+    return [f"{prefix}{', '.join(places)}: {words}" for (prefix, words), places in found.items() if places]

@@ -45,6 +45,14 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
+def compact(count: float) -> str:
+    """A large number with a unit of thousands: ``1.23 M``, ``45.6 k``, ``789``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{significant(count / size)} {unit}"
+    return f"{count:g}"
+
+
 def p_value(p: float) -> str:
     """``p = 0.0625``; below a thousandth ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"

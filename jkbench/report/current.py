@@ -1,0 +1,50 @@
+"""Which records a table rests on: those of the present task, code and revision, one split, one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jkbench import plan
+from jkbench.errors import UserError
+from jkbench.plugins.discovery import Index
+from jkbench.records.schema import Record, Split
+from jkbench.records.store import Loaded
+from jkbench.report.chosen import Chosen
+from jkbench.task import Task
+
+
+def is_current(record: Record, task: Task, index: Index) -> bool:
+    """Whether running the record's trial now would be the same trial.
+
+    Where its plugin is not here (records of somebody else's method), the protocol alone is compared.
+    """
+    if record.protocol != task.protocol:
+        return False
+    method = index.methods().get(record.method)
+    names = {task.target.dataset, task.teacher_images.dataset}
+    datasets = {name: source for name in names if (source := index.datasets().get(name)) is not None}
+    if method is None or len(datasets) < len(names):
+        return True
+    return record.id == plan.trial_id(
+        task, method, record.parameters, datasets, record.shots, record.seed, record.split
+    )
+
+
+def choose(
+    task: Task, index: Index, loaded: Loaded, split: Split = "test", labels: Sequence[str] | None = None
+) -> Chosen:
+    """The records of one page: of ``labels`` where given, else of every row that the task has records of."""
+    of_split = [record for record in loaded.records.values() if record.split == split]
+    wanted = [record for record in of_split if labels is None or record.label in labels]
+    current = [record for record in wanted if is_current(record, task, index)]
+    try:
+        rows = [row.label for row in plan.make(task, index).rows]
+    except UserError:
+        rows = []
+    planned = [label for label in rows if labels is None or label in labels]
+    return Chosen(
+        task=task,
+        records=sorted(current, key=lambda record: record.sort_key),
+        stale=len(wanted) - len(current),
+        expected=[(label, str(shots)) for label in planned for shots in task.shots],
+    )
