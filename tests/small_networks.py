@@ -70,6 +70,13 @@ def normed(seed: int) -> nn.Sequential:
     return network.train()
 
 
+def affine(norm: nn.Module, z: Tensor, mean: Tensor, variance: Tensor, eps: float = 1e-5) -> Tensor:
+    """A 2D batch norm of fixed statistics written out, free of torch's and jkbench's code."""
+    weight, bias = norm.parameters()
+    scale = weight / (variance + eps).sqrt()
+    return (z - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None]
+
+
 def reference_jacobian(network: nn.Module, x: Tensor) -> Tensor:
     """Per-sample Jacobian B×k×D by torch.autograd.functional.jacobian, one image at a time."""
     each = [torch.autograd.functional.jacobian(lambda one: network(one[None])[0], image).flatten(1) for image in x]

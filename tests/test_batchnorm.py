@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 import torch
-from small_networks import draw, generator, images, normed, reference_jacobian
+from small_networks import affine, draw, generator, images, normed, reference_jacobian
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -118,6 +118,8 @@ def test_modules_are_themselves_again_between_calls_inside_the_context() -> None
     with batch_norm_statistics(network, "batch"):
         with pytest.raises(RuntimeError):
             network(torch.ones(2, 1, 5, 5, dtype=torch.float64))  # fits the norm, not the linear layer
+        with pytest.raises(ValueError, match="4D"):
+            network[1](torch.ones(2, 3, 5, dtype=torch.float64))  # fails inside the norm
         assert set(network.state_dict()) == keys
         assert network[1].training
         assert network[1].running_mean is not None
@@ -176,11 +178,10 @@ def test_parameter_gradients_of_a_jacobian_term_are_those_of_a_fixed_affine_map(
     x = images(3, 8).requires_grad_()
     z = convolution(x)
     flat = z.detach().transpose(0, 1).flatten(1)
-    mean, variance = (
-        (norm.running_mean, norm.running_var) if mode == "running" else (flat.mean(1), flat.var(1, correction=0))
-    )
-    scale = norm.weight / (variance + norm.eps).sqrt()
-    by_hand = nn.Sequential(*rest)((z - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None])
+    mean, variance, _ = norm.buffers()
+    if mode == "constant":
+        mean, variance = flat.mean(1), flat.var(1, correction=0)
+    by_hand = nn.Sequential(*rest)(affine(norm, z, mean, variance))
     with batch_norm_statistics(network, mode):
         ours = network(x)
     assert_close(ours, by_hand)

@@ -27,7 +27,7 @@ def leaderboard(task_name: str | None, plugins: tuple[Path, ...], folder: Path) 
     from jkbench.plugins.discovery import discover
     from jkbench.records.store import Store
     from jkbench.report.current import choose
-    from jkbench.report.pages import write_leaderboard
+    from jkbench.report.leaderboard import write_leaderboard
 
     store = Store(folder)
     names = store.tasks()

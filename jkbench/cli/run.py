@@ -189,11 +189,14 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Setup, progress: Progr
     sound = [trial for trial in trials if not trial.row.source.broken]
     if plan.task.teacher is None or not sound:
         return
+    import torch
+
     from jkbench import recipe
     from jkbench.engine import environment, reference, resident
     from jkbench.plugins.discovery import Index
 
     environment.exact()
+    torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
     made = recipe.of_task(plan.task, Index({"method": {}, "dataset": sound[0].datasets}))
     assert made is not None
     data = resident.of_task(plan.task, sound[0].datasets)

@@ -101,12 +101,12 @@ class Store:
             ) from None
 
     def read(self, task: str) -> Loaded:
-        """All records of a task, folded or not."""
+        """All records of a task, folded or not. What a fold moves meanwhile is seen in one place or the other."""
         loaded = Loaded()
-        for path in sorted((self.canonical / task).glob("*.jsonl")):
-            self._read_lines(path, loaded)
         for path in sorted((self.inflight / task).glob("*/*.json")):
             self._read_inflight(path, loaded)
+        for path in sorted((self.canonical / task).glob("*.jsonl")):
+            self._read_lines(path, loaded)
         return loaded
 
     def put(self, record: Record) -> Path:
@@ -163,6 +163,8 @@ class Store:
     def _read_inflight(self, path: Path, loaded: Loaded) -> bool:
         try:
             text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:  # folded meanwhile, by another run
+            return False
         except (OSError, UnicodeDecodeError) as error:
             loaded.unreadable.append((path, 0, f"cannot be read: {error}"))
             return False

@@ -21,7 +21,7 @@ _BATCH_NORM = {
 def caption(task: Task, grid: Grid) -> list[str]:
     """The protocol, a sentence an entry; names in backticks."""
     records = [record for group in grid.cells.values() for record in group]
-    sentences = [_data(task, records), *_train_images(grid), *_networks(task, records), *_training(task)]
+    sentences = [_data(task, records, grid.split), *_train_images(grid), *_networks(task, records), *_training(task)]
     if task.selection:
         selection = " ".join(task.selection.split())
         sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
@@ -37,12 +37,12 @@ def per_shots(grid: Grid, read: Callable[[Record], int | None]) -> list[tuple[Sh
     return found
 
 
-def _data(task: Task, records: Sequence[Record]) -> str:
+def _data(task: Task, records: Sequence[Record], split: str) -> str:
     data = [record.data for record in records if record.data]
     text = f"Data: {_images(task.target)}"
     if data:
         text += f", content {listed({d.content for d in data})}, {' or '.join(map(str, _set(d.classes for d in data)))}"
-        text += f" classes, {' or '.join(f'{n:,}' for n in _set(d.scored_images for d in data))} scored test images"
+        text += f" classes, {' or '.join(f'{n:,}' for n in _set(d.scored_images for d in data))} scored {split} images"
     return text + "; inputs normalised, no augmentation."
 
 

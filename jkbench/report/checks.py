@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
+from operator import attrgetter
 
 from jkbench.records.schema import Record
 from jkbench.report.wording import per_class, plural
@@ -16,7 +17,8 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
     """The records that may share a table, and a sentence for each reason why others may not.
 
     Left out: another protocol than the task's; a teacher's weights or images that differ from most records' (of the
-    newest where two are as common). Records that do not say (they failed early) stay: they hold no number.
+    newest where two are as common); of several records of one (label, shots, seed) all but the newest. Records that
+    do not say (they failed early) stay: they hold no number.
     """
     kept, reasons = list(records), []
     same = [record for record in kept if record.protocol == task.protocol]
@@ -31,11 +33,13 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
         common = _most(kept, read)
         same = [record for record in kept if read(record) in (None, common)]
         if len(same) < len(kept):
-            reasons.append(
-                f"{plural(len(kept) - len(same), 'record')} with other {what} than `{common}`, which most have, left out"
-            )
+            gone = plural(len(kept) - len(same), "record")
+            reasons.append(f"{gone} with other {what} than `{common}`, which most have, left out")
         kept = same
-    return kept, reasons
+    single = {(r.label, str(r.shots), r.seed): r for r in sorted(kept, key=lambda r: (r.created, r.id))}
+    if len(single) < len(kept):
+        reasons.append(f"{plural(len(kept) - len(single), 'record')} of trials that have a newer one left out")
+    return sorted(single.values(), key=lambda r: r.sort_key), reasons
 
 
 def disagreements(records: Iterable[Record]) -> list[str]:
@@ -49,7 +53,7 @@ def disagreements(records: Iterable[Record]) -> list[str]:
     for (shots, seed), group in sorted(by_place.items()):
         place = f"{per_class(shots)}, seed {seed}"
         for name, words in _PAIRED.items():
-            odd = _odd(group, lambda r, name=name: getattr(r.pairing, name) if r.pairing else None)
+            odd = _odd([r for r in group if r.pairing], attrgetter(f"pairing.{name}"))
             if odd:
                 found.append(f"{place}: the {words} of {odd} differ from the other methods'")
         odd = _odd(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from itertools import cycle, islice
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -22,7 +21,7 @@ from jkbench.report.wording import per_class
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 _WIDTH, _DPI = 8.2, 130
-_SPREAD = 0.16  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
+_SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
 
 
 def draw(page: Page) -> bytes | None:
@@ -56,7 +55,7 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
     for panel in panels.flat[len(blocks) :]:
         panel.set_axis_off()
     for row in panels:
-        row[0].set_ylabel("test accuracy in %")
+        row[0].set_ylabel(f"{grid.split} accuracy in %")
     handles, labels = panels.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, handlelength=2.8)
     figure.suptitle(page.task.title, fontsize=11)
@@ -69,24 +68,26 @@ def _panel(panel: Axes, grid: Grid, block: Block) -> None:
     if along:
         panel.set_xscale("log")
     shifts = _shifts(places, len(grid.labels), along)
-    for row, (label, colour, marker) in enumerate(_styles(grid.labels)):
-        points = [(place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)]
+    for row, (label, colour, marker, line) in enumerate(_styles(grid.labels)):
+        points = [
+            (place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)
+        ]
         known = [(shifts(place, row), found) for place, found in points if found is not None]
         apart = label in grid.apart
         panel.errorbar(
             [place for place, _ in known],
-            [100 * found.mean for _, found in known],
-            yerr=[100 * (found.half_width or 0.0) for _, found in known],
+            [100 * interval.mean for _, interval in known],
+            yerr=[100 * (interval.half_width or 0.0) for _, interval in known],
             label=f"{label} (reference)" if apart else label,
             color="#777777" if apart else colour,
-            linestyle="--" if apart else "-",
+            linestyle="--" if apart else line,
             marker=marker,
-            markersize=4.5,
+            markersize=5,
             linewidth=1.3,
-            elinewidth=1.0,
+            elinewidth=0.9,
             capsize=2,
         )
-    panel.set_xticks(places, [_tick(column.shots) if along else f"{column.noise:g}" for column in block.columns])
+    panel.set_xticks(places, [str(column.shots) if along else f"{column.noise:g}" for column in block.columns])
     panel.minorticks_off()
     panel.set_xlabel("training images per class" if along else "standard deviation of the input noise")
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -98,7 +99,7 @@ def _single(grid: Grid, block: Block) -> Figure:
     figure = Figure(figsize=(_WIDTH, 0.32 * len(grid.labels) + 1.3), layout="constrained")
     panel = figure.subplots()
     column = block.columns[0]
-    for row, (label, colour, marker) in enumerate(_styles(grid.labels)):
+    for row, (label, colour, marker, _) in enumerate(_styles(grid.labels)):
         found = grid.cell(label, column).interval
         if found is not None:
             width, mean = 100 * (found.half_width or 0.0), 100 * found.mean
@@ -107,7 +108,7 @@ def _single(grid: Grid, block: Block) -> Figure:
     names = [f"{label} (reference)" if label in grid.apart else label for label in grid.labels]
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
-    panel.set_xlabel(f"test accuracy in %, {per_class(column.shots)}")
+    panel.set_xlabel(f"{grid.split} accuracy in %, {per_class(column.shots)}")
     panel.grid(axis="x", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
     return figure
@@ -125,7 +126,7 @@ def _places(grid: Grid) -> list[float]:
     return numbers
 
 
-def _shifts(places: Sequence[float], rows: int, log: bool):  # type: ignore[no-untyped-def]
+def _shifts(places: Sequence[float], rows: int, log: bool) -> Callable[[float, int], float]:
     """A function (place, row) → shifted place."""
     scale = np.log(places) if log else np.asarray(places)
     nearest = float(np.diff(scale).min()) if len(places) > 1 else 1.0
@@ -137,11 +138,10 @@ def _shifts(places: Sequence[float], rows: int, log: bool):  # type: ignore[no-u
     return shift
 
 
-def _styles(labels: Sequence[str]) -> list[tuple[str, str, str]]:
-    """A colour and a marker for each row."""
-    colours, markers = islice(cycle(COLOURS), len(labels)), islice(cycle(MARKERS), len(labels))
-    return list(zip(labels, colours, markers, strict=True))
-
-
-def _tick(shots: object) -> str:
-    return str(shots)
+def _styles(labels: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """A colour, a marker and a line for each row; rows that share a colour differ in both others."""
+    lines = ["-", ":", "-."]
+    return [
+        (label, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], lines[i // len(COLOURS) % len(lines)])
+        for i, label in enumerate(labels)
+    ]

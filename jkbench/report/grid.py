@@ -92,6 +92,11 @@ class Grid:
         return sorted({record.seed for group in self.cells.values() for record in group})
 
     @cached_property
+    def split(self) -> str:
+        """What was scored: test, or validation."""
+        return " and ".join(sorted({record.split for group in self.cells.values() for record in group})) or "test"
+
+    @cached_property
     def metrics(self) -> list[str]:
         """All metrics that a record holds: accuracy first, then as named, noise by size."""
         names = {name for group in self.cells.values() for record in group for name in record.metrics}

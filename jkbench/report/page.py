@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jkbench.report import analysis
 from jkbench.report.caption import caption
 from jkbench.report.checks import disagreements, one_protocol
 from jkbench.report.chosen import Chosen
-from jkbench.report.grid import Block, Cell, Column, Grid, arrange, noise_blocks
-from jkbench.report.wording import DASH, LOST, code, compact, listed, p_value, per_class, plural, significant
+from jkbench.report.grid import Grid, arrange
+from jkbench.report.tables import View, further_views, gain_views, main_cells, main_view
+from jkbench.report.wording import LOST, code, listed, per_class, plural
 from jkbench.task import Task
 
 BOLD = "Bold: cannot be told from the best of its column (paired t-tests over common seeds, Holm, 5 %)."
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell's words."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row's words: its name, its cells, and its costs where the table has them."""
-
-    label: str
-    cells: list[Entry]
-    costs: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class View:
-    """One table: what all its columns are (``span``), their heads in full and in short, and its rows."""
-
-    title: str
-    span: str
-    heads: list[str]
-    short_heads: list[str]
-    ranked: list[Row]
-    apart: list[Row]
-    cost_heads: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,10 +51,10 @@ def compose(chosen: Chosen) -> Page:
         tables=[main_view(task, grid, block) for block in grid.main],
         notes=_notes(task, grid),
         caption=caption(task, grid),
-        gain_tables=_gain_views(grid, gains),
+        gain_tables=gain_views(grid, gains),
         gain_notes=_gain_notes(task, grid, gains),
         resolution=_resolution(grid),
-        further=_further(task, grid),
+        further=further_views(task, grid),
         lost=[
             f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}" + _last_line(r.message)
             for r in records
@@ -96,81 +66,12 @@ def compose(chosen: Chosen) -> Page:
     )
 
 
-def main_view(task: Task, grid: Grid, block: Block) -> View:
-    """Accuracy with tie groups in bold, and the costs of a trial."""
-    shots = block.shots if block.shots is not None else analysis.priced_regime(grid)
-    tied = {column: analysis.ties(grid, column) for column in block.columns}
-    usual = analysis.usual_n(_cells(grid, grid.main))
-
-    def row(label: str) -> Row:
-        cells = [
-            Entry(cell_words(grid.cell(label, column), usual, 100.0), label in tied[column]) for column in block.columns
-        ]
-        return Row(label, cells, _cost_words(grid, label, shots, task.baseline))
-
-    heads = ["ms a step", f"× {code(task.baseline)}", "seconds", "peak MiB", "parameters"] if shots is not None else []
-    return _view(_title("Accuracy in %", block), grid, block, row, heads)
-
-
-def cell_words(cell: Cell, usual: int | None, scale: float, digits: int = 2) -> str:
-    """``39.55 ± 0.41``, and where it is not what the caption says ``(n = 3, 2 diverged)``."""
-    found, aside = cell.interval, []
-    text = DASH
-    if found is not None:
-        text = f"{scale * found.mean:.{digits}f}"
-        if found.half_width is not None:
-            text += f" ± {scale * found.half_width:.{digits}f}"
-        if found.n != usual:
-            aside.append(f"n = {found.n}")
-    aside += [f"{count} {LOST[reason]}" for reason, count in cell.lost.items()]
-    return f"{text} ({', '.join(aside)})" if aside else text
-
-
-def _cells(grid: Grid, blocks: Sequence[Block]) -> list[Cell]:
-    return [grid.cell(label, column) for label in grid.labels for block in blocks for column in block.columns]
-
-
-def _title(what: str, block: Block) -> str:
-    if block.along == "shots":
-        return what
-    return f"{what} under input noise, {per_class(block.shots)}"
-
-
-def _view(title: str, grid: Grid, block: Block, row: Callable[[str], Row], cost_heads: Sequence[str] = ()) -> View:
-    along = block.along == "shots"
-    short = [("full" if c.shots == "full" else str(c.shots)) if along else f"{c.noise:g}" for c in block.columns]
-    return View(
-        title=title,
-        span="training images per class" if along else "standard deviation of the input noise",
-        heads=[per_class(c.shots) if along else f"std {c.noise:g}" for c in block.columns],
-        short_heads=short,
-        ranked=[row(label) for label in grid.ranked],
-        apart=[row(label) for label in grid.apart],
-        cost_heads=list(cost_heads),
-    )
-
-
-def _cost_words(grid: Grid, label: str, shots: int | str | None, baseline: str) -> list[str]:
-    if shots is None:
-        return []
-    found = analysis.price(grid, label, shots, baseline)  # type: ignore[arg-type]
-    if found is None:
-        return [DASH] * 5
-    return [
-        significant(found.step_ms) + ("" if found.alone else " *"),
-        DASH if found.ratio is None else f"{found.ratio:.2f}",
-        significant(found.seconds),
-        f"{found.peak_memory_mb:,.0f}",
-        compact(found.trainable_parameters),
-    ]
-
-
 def _notes(task: Task, grid: Grid) -> list[str]:
     """How to read the main table."""
-    usual = analysis.usual_n(_cells(grid, grid.main))
+    usual = analysis.usual_n(main_cells(grid))
     if usual is None:
         return ["No finished trial yet."]
-    everywhere = {len(cell.values) for cell in _cells(grid, grid.main) if cell.values} == {usual}
+    everywhere = {len(cell.values) for cell in main_cells(grid) if cell.values} == {usual}
     over = f"n = {plural(usual, 'seed')}" + ("" if everywhere else " unless the cell says otherwise")
     measure = "mean ± half-width of the 95 % t-interval" if usual > 1 else "mean"
     notes = [f"Accuracy in %: {measure}, {over}; only finished trials are averaged.", BOLD]
@@ -204,36 +105,6 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
     return notes
 
 
-def _gain_views(grid: Grid, gains: analysis.Gains) -> list[View]:
-    usual = max((gain.interval.n for gain in gains.cells.values()), default=None)
-
-    def words(label: str, column: Column) -> Entry:
-        gain = gains.cells.get((label, column))
-        if gain is None:
-            return Entry(DASH)
-        text = f"{100 * gain.interval.mean:+.2f}".replace("-", "−")
-        if gain.interval.half_width is not None:
-            text += f" ± {100 * gain.interval.half_width:.2f}"
-        aside = ([f"n = {gain.interval.n}"] if gain.interval.n != usual else []) + (
-            [] if gain.p is None else [p_value(gain.p)]
-        )
-        return Entry(f"{text} ({', '.join(aside)})" if aside else text, gain.p is not None and gain.p < analysis.LEVEL)
-
-    views = []
-    for block in grid.main:
-        compared = {label for label, column in gains.cells if column in block.columns}
-
-        def row(label: str, block: Block = block) -> Row:
-            return Row(label, [words(label, column) for column in block.columns])
-
-        view = _view(_title("Gain in points", block), grid, block, row)
-        ranked = [r for r in view.ranked if r.label in compared]
-        apart = [r for r in view.apart if r.label in compared]
-        if ranked or apart:
-            views.append(View(view.title, view.span, view.heads, view.short_heads, ranked, apart))
-    return views
-
-
 def _gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
     base = code(task.baseline)
     if task.baseline not in grid.labels:
@@ -258,53 +129,27 @@ def _gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
 
 def _resolution(grid: Grid) -> list[str]:
     """What the table can and cannot tell apart."""
-    sentences = []
+    sentences, counts = [], set()
     for block in grid.main:
-        parts, counts = [], set()
+        parts = []
         for column in block.columns:
             found, comparisons = analysis.resolution(grid, column)
             if found is not None:
                 place = per_class(column.shots) if block.along == "shots" else f"std {column.noise:g}"
-                far = "more than 100" if found > 1 else f"{100 * found:.2f}"
-                parts.append(f"{far} ({place})")
+                parts.append(f"{'more than 100' if found > 1 else f'{100 * found:.2f}'} ({place})")
                 counts.add(comparisons)
         if parts:
             where = "" if block.along == "shots" else f" at {per_class(block.shots)}"
-            many = "–".join(map(str, sorted({min(counts), max(counts)})))
             sentences.append(
-                f"This table separates methods at least so many points apart at 80 % power{where}: {', '.join(parts)}; "
-                f"smaller differences may well go unseen. (Paired t-test at 5 %, Bonferroni over {many} comparisons with "
-                "the best row; standard deviation of paired differences pooled over all pairs of rows, as estimated "
-                "from these seeds.)"
+                f"This table separates methods at least so many points apart at 80 % power{where}: {', '.join(parts)}."
             )
-    return sentences or ["Nothing: with fewer than two seeds or two rows no difference can be resolved."]
-
-
-def _further(task: Task, grid: Grid) -> list[View]:
-    """Fidelity and calibration a regime; accuracy under noise where it is not the main table."""
-    tables = [
-        ("agreement", "Agreement with the teacher's labels in %", 100.0, 2),
-        ("nll", "Negative log-likelihood in nats", 1.0, 3),
-        ("ece", "Expected calibration error in %", 100.0, 2),
-    ]
-    views = []
-    for metric, title, scale, digits in tables:
-        if metric in grid.metrics:
-            block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
-            views.append(_plain_view(grid, block, title, scale, digits))
-    if task.kind != "robustness":
-        views += [_plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
-    return views
-
-
-def _plain_view(grid: Grid, block: Block, title: str, scale: float, digits: int) -> View:
-    usual = analysis.usual_n(_cells(grid, grid.main))
-
-    def row(label: str) -> Row:
-        cells = [Cell(grid.cell(label, column).values, {}) for column in block.columns]
-        return Row(label, [Entry(cell_words(cell, usual, scale, digits)) for cell in cells])
-
-    return _view(title, grid, block, row)
+    if not sentences:
+        return ["Nothing: with fewer than two seeds or two rows no difference can be resolved."]
+    many = "–".join(map(str, sorted({min(counts), max(counts)})))
+    how = f"Smaller differences may well go unseen. (Paired t-test at 5 %, Bonferroni over {many} "
+    how += "comparison" if many == "1" else "comparisons"
+    how += " with the best row; standard deviation of paired differences pooled over all pairs of rows, as estimated "
+    return [*sentences, how + "from these seeds.)"]
 
 
 def _last_line(message: str | None) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from jkbench.report.chosen import Chosen
-from jkbench.report.page import Entry, Row, View, compose
+from jkbench.report.page import compose
+from jkbench.report.tables import Entry, Row, View
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -19,7 +20,7 @@ def terminal_table(chosen: Chosen) -> RenderableType:
     from rich.text import Text
 
     page = compose(chosen)
-    parts: list[RenderableType] = [_Tables(view, page.task.title) for view in page.tables]  # type: ignore[list-item]
+    parts: list[RenderableType] = [_Tables(view, page.task.title) for view in page.tables]
     parts += [Text(_bare(note), style="dim") for note in page.notes]
     parts += [Text(_bare(line), style="yellow") for line in [*page.lost, *page.counts]]
     parts += [Text("Does not add up: " + _bare(problem), style="bold red") for problem in page.problems]
@@ -54,7 +55,7 @@ class _Tables:
             table.add_column(Text(_bare(head)), justify="right")
 
         def add(row: Row, style: str = "") -> None:
-            words = [Text(cell.text, style="bold" if cell.bold else "") for cell in cells(row)]
+            words = [Text(cell.words, style="bold" if cell.bold else "") for cell in cells(row)]
             table.add_row(Text(row.label), *words, style=style)
 
         for row in self.view.ranked:

@@ -108,7 +108,7 @@ def _exact_signs(n: int) -> Iterator[Floats]:
     total = 2 ** (n - 1)
     for start in range(0, total, _BLOCK):
         numbers = np.arange(start, min(start + _BLOCK, total))
-        yield 1.0 - 2.0 * ((numbers[:, None] >> np.arange(n)) & 1)
+        yield 1.0 - 2.0 * ((numbers[:, None] >> np.arange(n)) & 1).astype(np.float64)
 
 
 def _random_signs(n: int, draws: int, generator: np.random.Generator | None) -> Iterator[Floats]:
@@ -117,4 +117,4 @@ def _random_signs(n: int, draws: int, generator: np.random.Generator | None) -> 
     yield np.ones((1, n))
     for start in range(0, draws, _BLOCK):
         size = min(_BLOCK, draws - start)
-        yield 1.0 - 2.0 * generator.integers(0, 2, size=(size, n)).astype(float)
+        yield 1.0 - 2.0 * generator.integers(0, 2, size=(size, n)).astype(np.float64)

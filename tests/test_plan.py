@@ -1,0 +1,98 @@
+"""Plans: ids that mean the same trial, and all that is wrong with a command told at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jkbench import plan, task
+from jkbench.cli import options
+from jkbench.errors import UserError
+from jkbench.plugins.discovery import Index
+
+FEWSHOT = task.load("digits-fewshot")
+
+
+def test_all_ten_on_distillation_and_the_reasons_elsewhere(index: Index) -> None:
+    assert len(plan.make(FEWSHOT, index).trials) == 10 * 4 * 5
+    transfer = plan.make(task.load("digits-transfer"), index)
+    assert {row.source.name for row in transfer.rows} == set(index.methods()) - {"distill"}
+    assert "lwf" in transfer.not_applicable["distill"]
+    noise = plan.make(task.load("digits-noise"), index)
+    assert [row.label for row in noise.rows] == [
+        "jacobian-norm[norm=0.01]", "jacobian-norm[norm=0.1]", "jacobian-norm[norm=0.5]", "jacobian-norm[norm=1]",
+        "noise[sigma=0.2]", "noise[sigma=0.4]", "scratch",
+    ]  # fmt: skip
+    assert "no" in noise.not_applicable["lwf"]
+
+
+def test_ids_are_distinct_stable_and_of_all_that_matters(index: Index) -> None:
+    trials = plan.make(FEWSHOT, index).trials
+    ids = [trial.id for trial in trials]
+    assert len(set(ids)) == len(ids)
+    assert ids == [trial.id for trial in plan.make(FEWSHOT, index).trials]
+    assert set(ids).isdisjoint(trial.id for trial in plan.make(FEWSHOT, index, split="validation").trials)
+    longer = FEWSHOT.student.training.model_copy(update={"steps": 301})
+    changed = FEWSHOT.model_copy(update={"student": FEWSHOT.student.model_copy(update={"training": longer})})
+    assert set(ids).isdisjoint(trial.id for trial in plan.make(changed, index).trials)
+    other_code = replace(index.methods()["distill"], code="0" * 16)
+    altered = Index({**index.plugins, "method": {**index.methods(), "distill": other_code}})
+    same = set(ids) & {trial.id for trial in plan.make(FEWSHOT, altered).trials}
+    assert len(same) == len(ids) - 20
+
+
+def test_the_same_parameters_written_otherwise_are_the_same_trial(index: Index) -> None:
+    def ids(text: str) -> list[str]:
+        return [trial.id for trial in plan.make(FEWSHOT, index, text).trials]
+
+    usual = plan.make(FEWSHOT, index, "jacobian").rows[0].parameters
+    assert ids("jacobian") == ids(f"jacobian[jac={usual['jac']}]") == ids(f"jacobian[jac={usual['jac']}],jacobian")
+    assert set(ids("jacobian")).isdisjoint(ids("jacobian[jac=0.123]"))
+    assert plan.make(FEWSHOT, index, "jacobian[jac=0.123]").rows[0].label == "jacobian[jac=0.123]"
+
+
+def test_named_where_it_does_not_apply_is_refused_but_skipped_under_all(index: Index) -> None:
+    transfer = task.load("digits-transfer")
+    with pytest.raises(UserError, match="distill is not defined on transfer tasks"):
+        plan.make(transfer, index, "distill")
+    assert "distill" in plan.make(transfer, index, "all").not_applicable
+
+
+def test_all_problems_of_a_command_are_told_at_once(nowhere: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        options.make_plan("digits-fewshots", "jacobain,distill[akt=1]", (), "1,x", "0", "test", nowhere)
+    told = str(caught.value)
+    for part in ("'digits-fewshot'", "'jacobian'", "'act'", "--shots", "--seeds"):
+        assert part in told, told
+    with pytest.raises(UserError) as caught:
+        options.make_plan("digits-fewshot", "jacobain,distill[act=-1],distill[akt=1]", (), None, None, "test", nowhere)
+    for part in ("'jacobian'", "greater than or equal to 0", "'act'"):
+        assert part in str(caught.value)
+
+
+def test_a_task_with_a_wrong_method_parameter_is_refused(index: Index) -> None:
+    changed = FEWSHOT.model_copy(update={"methods": {"jacobian": {"jak": 1}}})
+    with pytest.raises(UserError, match="digits-fewshot: methods.jacobian: there is no parameter 'jak'"):
+        plan.make(changed, index)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", [0, 1, 2]), ("7,2", [7, 2]), ("10-12", [10, 11, 12]), ("0,5-6", [0, 5, 6]), (None, None)]
+)
+def test_seeds_are_read(text: str | None, seeds: list[int] | None) -> None:
+    assert options.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "a", "3-1", "1,", "-2"])
+def test_wrong_seeds_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        options.parse_seeds(text)
+
+
+def test_shots_are_read() -> None:
+    assert options.parse_shots("1, full,5,1") == [1, "full", 5]
+    for wrong in ("0", "x", ",", "1.5"):
+        with pytest.raises(UserError, match="--shots"):
+            options.parse_shots(wrong)

@@ -1,0 +1,460 @@
+"""What is written from records: that every number is the records', that nothing is mixed, that it compiles."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from report_factory import METHODS, make_chosen, make_record, make_records, make_robustness, make_task
+from rich.console import Console
+from scipy import stats
+
+from jkbench.errors import UserError
+from jkbench.report import Chosen, figure, markup, terminal_table, write_leaderboard
+from jkbench.report.grid import Column
+from jkbench.report.page import compose
+from jkbench.report.tidy import COLUMNS, tidy
+from jkbench.report.wording import compact, p_value, ranges, significant
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("leaderboard")
+    write_leaderboard(folder, [make_chosen(), make_robustness(), Chosen(make_task(name="empty-task"), [])])
+    return folder
+
+
+def few(**changes: dict) -> Chosen:
+    """Two methods, two regimes, three seeds; ``changes`` by "label/shots/seed"."""
+    task = make_task(shots=[1, 5])
+    records = make_records(task, ["scratch", "distill"], seeds=3)
+    places = {f"{r.label}/{r.shots}/{r.seed}": i for i, r in enumerate(records)}
+    for place, change in changes.items():
+        records[places[place]] = records[places[place]].model_copy(update=change)
+    return Chosen(task, records)
+
+
+def row_of(text: str, label: str) -> list[str]:
+    """The cells of the first Markdown table row of that label."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| `{label}`"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+# files
+
+
+def test_every_task_has_its_four_files_and_the_index_names_it(folder):
+    names = {path.name for path in folder.iterdir()}
+    for task in ("digits-fewshot", "digits-noise"):
+        assert {f"{task}.{end}" for end in ("md", "tex", "csv", "png")} <= names
+        assert f"({task}.md)" in (folder / "README.md").read_text()
+    assert "empty-task.png" not in names
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_the_same_records_in_any_order_give_the_same_bytes(folder, tmp_path):
+    pages = [make_robustness(), Chosen(make_task(name="empty-task"), []), make_chosen()]
+    for page in pages:
+        page.records.reverse()
+    written = write_leaderboard(tmp_path, pages)
+    assert {path.name for path in written} == {path.name for path in folder.iterdir()}
+    for path in written:
+        assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written") as error:
+        write_leaderboard(tmp_path / "file", [few()])
+    assert "--leaderboard" in error.value.hint
+
+
+def test_nothing_of_it_imports_torch(tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, NoTorch())
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from report_factory import make_chosen
+from jkbench.report import terminal_table, write_leaderboard
+import jkbench.statistics
+print(len(write_leaderboard(Path({str(tmp_path)!r}), [make_chosen()])))
+terminal_table(make_chosen())
+"""
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr
+
+
+# the main table
+
+
+def test_cells_are_the_means_and_t_intervals_of_the_records(folder):
+    records = [r for r in make_chosen().records if (r.label, r.shots) == ("jacobian", 5)]
+    x = 100 * np.array([r.metrics["accuracy"] for r in records])
+    half = stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)
+    text = (folder / "digits-fewshot.md").read_text()
+    assert row_of(text, "jacobian")[1] == f"**{x.mean():.2f} ± {half:.2f}**"
+
+
+def test_bold_rows_are_those_that_paired_t_tests_cannot_tell_from_the_best():
+    chosen = few()
+    page = compose(chosen)
+    for column in page.grid.columns:
+        x = {
+            k: [r.metrics["accuracy"] for r in chosen.records if (r.label, r.shots) == (k, column.shots)]
+            for k in METHODS
+        }
+        tied = stats.ttest_rel(x["scratch"], x["distill"]).pvalue >= 0.05
+        bold = {row.label for row in page.tables[0].ranked if row.cells[page.grid.columns.index(column)].bold}
+        assert bold == ({"scratch", "distill"} if tied else {"distill"})
+
+
+def test_references_stand_below_the_rule_neither_ranked_nor_bold(folder):
+    text = (folder / "digits-fewshot.md").read_text()
+    table = text.split("## Accuracy in %")[1].split("## Gain")[0]
+    assert table.index("`scratch`  ") < table.index("*upper references, not ranked:*") < table.index("| `finetune`")
+    assert "**" not in "".join(row_of(table, "finetune"))
+    page = compose(make_chosen())
+    assert "finetune" not in page.grid.ranks
+    assert all(gain.p is None for (label, _), gain in page.gains.cells.items() if label == "finetune")
+
+
+def test_rows_are_ordered_by_mean_rank_over_complete_columns_only():
+    task = make_task(shots=[1, 5])
+    scores = {"distill": {1: 0.5, 5: 0.2}, "noise": {1: 0.6}, "scratch": {1: 0.4, 5: 0.9}}
+    records = [make_record(task, k, s, 0, accuracy=v) for k, by in scores.items() for s, v in by.items()]
+    grid = compose(Chosen(task, records, expected=[("attention", "1")])).grid
+    assert grid.common == (Column(1, "accuracy"),)
+    assert grid.ranked == ("noise", "distill", "scratch", "attention")
+
+
+def test_lost_trials_and_missing_cells_are_said(folder):
+    text = (folder / "digits-fewshot.md").read_text()
+    assert row_of(text, "attention-jacobian")[0].endswith("(n = 3, 2 diverged)")
+    assert row_of(text, "lwf")[3] == "–"
+    assert "n = 5 seeds unless the cell says otherwise" in text
+    assert "- `attention-jacobian`, 1 per class, seed 1: diverged: `Diverged: the loss is nan at step 7`" in text
+    assert "3 records of earlier code, task or revision are left out." in text
+    assert "1 planned cell not run: `lwf at 50 per class`." in text
+
+
+def test_a_cell_whose_trials_all_failed_has_a_dash_and_the_reason():
+    lost = {"status": "oom", "metrics": {}, "cost": None, "message": "out of memory"}
+    page = compose(few(**{f"distill/1/{seed}": lost for seed in range(3)}))
+    row = next(row for row in page.tables[0].ranked if row.label == "distill")
+    assert row.cells[0].words == "– (3 out of memory)"
+    assert not row.cells[0].bold
+
+
+def test_costs_are_medians_and_multiples_of_the_baselines(folder):
+    costs = row_of((folder / "digits-fewshot.md").read_text(), "jacobian")[4:]
+    assert costs == ["25.0", "2.50", "12.5", "812", "1.23 M"]
+
+
+def test_no_ratio_across_devices_and_a_mark_where_not_alone():
+    chosen = few()
+    records = []
+    for r in chosen.records:
+        assert r.environment is not None
+        assert r.cost is not None
+        if r.label == "distill":
+            r = r.model_copy(
+                update={
+                    "environment": r.environment.model_copy(update={"device": "cpu"}),
+                    "cost": r.cost.model_copy(update={"alone": False}),
+                }
+            )
+        records.append(r)
+    page = compose(Chosen(chosen.task, records))
+    costs = {row.label: row.costs for row in page.tables[0].ranked}
+    assert costs["distill"][:2] == ["10.0 *", "–"]
+    assert costs["scratch"][:2] == ["10.0", "1.00"]
+    assert any("several kinds of device" in note for note in page.notes)
+    assert any("marked *" in note for note in page.notes)
+
+
+def test_the_caption_states_the_whole_protocol(folder):
+    text = (folder / "digits-fewshot.md").read_text().replace("\\", "")
+    task = make_task()
+    for part in [
+        "`digits`, content `cccccccccccccccc`, 10 classes, 360 scored test images",
+        "10 (1 per class), 50 (5 per class), 100 (10 per class), 500 (50 per class)",
+        "no augmentation",
+        "Teacher `vgg9`",
+        "accuracy 98.10 %, weights `wwwwwwwwwwwwwwww`",
+        "Student `vgg4`",
+        task.student.training.describe(),
+        "last epoch's, never the best on test",
+        "a per-sample Jacobian",
+        task.selection,
+        "Equal budget",
+        "seeds 0–4",
+        f"version 1, protocol `{task.protocol}`",
+        "jkbench 0.1.0, commit `0123456789` (no uncommitted changes)",
+        "NVIDIA H200",
+    ]:
+        assert part in text
+
+
+def test_uncommitted_changes_are_counted():
+    environment = few().records[0].environment
+    assert environment is not None
+    page = compose(few(**{"scratch/1/0": {"environment": environment.model_copy(update={"dirty": True})}}))
+    assert any("1 of 12 records with uncommitted changes" in sentence for sentence in page.caption)
+
+
+# gains and resolution
+
+
+def test_gains_are_paired_over_common_seeds():
+    chosen = few(**{"distill/1/1": {"status": "failed", "metrics": {}, "message": "x"}})
+    gain = compose(chosen).gains.cells["distill", Column(1, "accuracy")].interval
+    x = {(r.label, r.seed): r.metrics.get("accuracy") for r in chosen.records if r.shots == 1}
+    difference = [x["distill", seed] - x["scratch", seed] for seed in (0, 2)]
+    assert (gain.mean, gain.n) == (pytest.approx(np.mean(difference)), 2)
+    low, high = stats.ttest_1samp(difference, 0).confidence_interval()
+    assert gain.half_width == pytest.approx((high - low) / 2)
+
+
+def test_five_seeds_are_said_to_be_too_few_and_six_are_enough(folder):
+    few_seeds, enough = (folder / "digits-fewshot.md").read_text(), (folder / "digits-noise.md").read_text()
+    assert "5 seeds: the smallest attainable p is 0.0625" in few_seeds
+    assert "use at least 6" in few_seeds
+    assert "smallest attainable" not in enough
+    assert "(p = 0.0312)**" in enough
+
+
+def test_all_regimes_and_methods_of_a_page_are_one_family():
+    page = compose(make_chosen())
+    tested = [key for key, gain in page.gains.cells.items() if gain.p is not None]
+    assert len(tested) == page.gains.tests == 8 * 4 - 1  # lwf has no 50 per class
+
+
+def test_what_the_table_resolves_is_said_for_each_regime(folder):
+    text = (folder / "digits-fewshot.md").read_text()
+    assert re.search(r"at 80 % power: [\d.]+ \(1 per class\), [\d.]+ \(5 per class\)", text)
+
+
+def test_one_seed_has_neither_intervals_nor_tests_nor_ranks():
+    task = make_task()
+    page = compose(Chosen(task, make_records(task, ["scratch", "distill"], seeds=1)))
+    cells = [cell for row in page.tables[0].ranked for cell in row.cells]
+    assert all(cell.bold and "±" not in cell.text for cell in cells)
+    assert "One seed allows neither an interval nor a test." in page.gain_notes
+    assert page.resolution[0].startswith("Nothing")
+
+
+def test_without_the_baseline_the_page_says_so():
+    task = make_task(baseline="lwf")
+    page = compose(Chosen(task, make_records(task, ["scratch", "distill"])))
+    assert page.gain_notes == ["There is no row `lwf` to count gains from."]
+    assert page.gain_tables == []
+
+
+# one protocol a table
+
+
+def test_a_sound_table_has_no_problems(folder):
+    assert "Verified from the records" in (folder / "digits-fewshot.md").read_text()
+    assert compose(make_chosen()).problems == []
+
+
+@pytest.mark.parametrize(
+    ("field", "words"), [("subset", "training images"), ("order", "order of batches"), ("initial", "initial weights")]
+)
+def test_a_broken_pairing_is_said_loudly_with_its_place(field, words):
+    task = make_task(shots=[1, 5])
+    records = make_records(task, ["scratch", "distill", "finetune"], seeds=3)
+    odd = next(i for i, r in enumerate(records) if (r.label, r.shots, r.seed) == ("finetune", 5, 2))
+    pairing = records[odd].pairing
+    assert pairing is not None
+    records[odd] = records[odd].model_copy(update={"pairing": pairing.model_copy(update={field: "other"})})
+    page = compose(Chosen(task, records))
+    assert page.problems == [f"5 per class, seed 2: the {words} of `finetune` differ from the other methods'"]
+    text = markup.render_markdown("page.md.j2", page=page, figure=False)
+    assert "**This table does not add up:**" in text
+    assert "Verified" not in text
+
+
+@pytest.mark.parametrize(("part", "field"), [("teacher", "weights"), ("data", "content")])
+def test_records_of_another_teacher_or_of_other_images_are_left_out_and_counted(part, field):
+    chosen = few()
+    old = chosen.records[0]
+    other = getattr(old, part).model_copy(update={field: "other"})
+    page = compose(few(**{"scratch/1/0": {part: other, "metrics": {"accuracy": 0.999}}}))
+    assert page.count == 11
+    assert page.problems[0].startswith("1 record with other")
+    assert 0 not in page.grid.cell("scratch", Column(1, "accuracy")).values
+
+
+def test_records_of_another_protocol_are_left_out_and_counted():
+    page = compose(few(**{"scratch/1/0": {"protocol": "other"}}))
+    assert page.problems == ["1 record of another protocol left out"]
+    assert page.count == 11
+
+
+def test_of_two_records_of_one_trial_the_newer_counts():
+    chosen = few()
+    newer = chosen.records[0].model_copy(
+        update={"id": "new", "created": "2027-01-01T00:00:00+00:00", "metrics": {"accuracy": 0.25}}
+    )
+    page = compose(Chosen(chosen.task, [newer, *chosen.records]))
+    assert page.grid.cell("scratch", Column(1, "accuracy")).values[0] == 0.25
+    assert page.problems == ["1 record of trials that have a newer one left out"]
+
+
+def test_unequal_budgets_and_mixed_code_are_said():
+    cost = few().records[0].cost
+    assert cost is not None
+    page = compose(few(**{"scratch/1/0": {"cost": cost.model_copy(update={"steps": 7})}, "distill/1/0": {"code": "x"}}))
+    assert any("number of steps" in problem for problem in page.problems)
+    assert "the row `distill` mixes records of different code" in page.problems
+
+
+# robustness, fidelity
+
+
+def test_robustness_has_a_table_a_regime_with_noise_as_columns(folder):
+    page = compose(make_robustness())
+    assert [view.short_heads for view in page.tables] == [["0", "0.1", "0.2", "0.3", "0.4"]] * 2
+    x = [r.metrics["accuracy@0.3"] for r in make_robustness().records if (r.label, r.shots) == ("noise", "full")]
+    row = next(row for row in page.tables[1].ranked if row.label == "noise")
+    assert row.cells[3].text.startswith(f"{100 * np.mean(x):.2f} ±")
+    assert "## Accuracy in % under input noise, full data" in (folder / "digits-noise.md").read_text()
+
+
+def test_fidelity_and_calibration_are_shown_where_records_hold_them(folder):
+    assert "Agreement with the teacher" in (folder / "digits-fewshot.md").read_text()
+    assert "Agreement with the teacher" not in (folder / "digits-noise.md").read_text()
+    assert "Negative log-likelihood" in (folder / "digits-noise.md").read_text()
+
+
+def test_a_metric_that_is_not_finite_is_no_number_of_the_table():
+    page = compose(few(**{"scratch/1/0": {"metrics": {"accuracy": 0.3, "nll": float("inf")}}}))
+    assert page.grid.cell("scratch", Column(1, "nll")).lost == {"no value": 1}
+    assert len(page.grid.cell("scratch", Column(1, "nll")).values) == 2
+
+
+# CSV, LaTeX, figure, terminal
+
+
+def test_csv_is_tidy_and_exact(folder):
+    frame = pd.read_csv(folder / "digits-fewshot.csv", dtype={"mean": str})
+    assert list(frame.columns) == COLUMNS
+    assert not frame.duplicated(["label", "shots", "metric"]).any()
+    line = frame[(frame.label == "jacobian") & (frame.shots == 5) & (frame.metric == "accuracy")].iloc[0]
+    x = [r.metrics["accuracy"] for r in make_chosen().records if (r.label, r.shots) == ("jacobian", 5)]
+    assert float(line["mean"]) == np.mean(x)
+    assert line["n"] == 5
+    assert line["in_tie_group"] in (True, "True")
+    lost = frame[(frame.label == "attention-jacobian") & (frame.shots == 1) & (frame.metric == "accuracy")].iloc[0]
+    assert (lost["diverged"], lost["n"]) == (2, 3)
+    assert frame[frame.label == "finetune"].in_tie_group.isna().all()
+
+
+def test_empty_pages_have_an_empty_frame():
+    assert tidy(compose(Chosen(make_task(), []))).shape == (0, len(COLUMNS))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_in_an_article_with_booktabs(folder, tmp_path):
+    odd = make_task(
+        name="odd-names",
+        title=r"100 % odd_names & \more #1 {x} ~ ^ <|> λ 中 `a[b_c]`",
+        selection='picked by [hand]; it\'s "fine"',
+    )
+    label = "jacobian[act=0, why=a_b%c&d]"
+    records = [make_record(odd, label, 1, s, method="jacobian", accuracy=0.5 + s / 50) for s in range(3)]
+    records += [make_record(odd, "scratch", 1, s, status="failed", message=r"\bad_{news} $5 #") for s in range(3)]
+    write_leaderboard(tmp_path, [Chosen(odd, records)])
+    for path in folder.glob("*.tex"):
+        shutil.copy(path, tmp_path)
+    inputs = "\n".join(rf"\input{{{path.stem}}}" for path in sorted(tmp_path.glob("*.tex")))
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\n\\usepackage{booktabs}\n\\usepackage[utf8]{inputenc}\n"
+        f"\\begin{{document}}\nText.\n{inputs}\n\\end{{document}}\n"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-3000:]
+    assert "Overfull" not in log
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def test_latex_escapes_names_and_bolds_ties(folder):
+    text = (folder / "digits-fewshot.tex").read_text()
+    assert r"\texttt{jacobian{[}ce=0{]}} & \textbf{" in text
+    assert r"seeds\_x" in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+
+
+@given(st.text(max_size=40))
+def test_no_text_leaves_a_live_character_in_latex(text):
+    found = markup.tex(text)
+    bare = re.sub(r"\\[&%$#_{},]|\\[a-z]+(\{\}|$)?|\$(\\[a-z]+|-|\^2)\$|\\texttt\{|\{[\[\]]\}|[{}~]", "", found)
+    assert not set(bare) & set("&%$#_^\\")
+    assert "\n" not in found
+
+
+@given(st.text(alphabet="ab|*_`<[]\\ \n", max_size=20))
+def test_no_text_breaks_out_of_a_markdown_cell(text):
+    found = markup.markdown(text)
+    assert "\n" not in found
+    assert not re.search(r"(?<!\\)\|", found.replace(r"\\", ""))
+
+
+@pytest.mark.parametrize("make", [make_chosen, make_robustness, few])
+def test_figure_is_small_readable_and_without_metadata(make):
+    image = figure.draw(compose(make()))
+    assert image is not None
+    assert len(image) < 150_000
+    opened = Image.open(io.BytesIO(image))
+    assert 900 <= opened.width <= 1400
+    assert set(opened.info) <= {"dpi"}
+
+
+def test_figure_of_one_column_and_of_the_full_data():
+    for shots in ([5], [50, "full"]):
+        task = make_task(shots=shots)
+        assert figure.draw(compose(Chosen(task, make_records(task, ["scratch", "finetune"])))) is not None
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_terminal_table_shows_labels_numbers_and_what_is_wrong(width):
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(terminal_table(make_chosen()))
+    text = console.export_text()
+    assert "jacobian[ce=0]" in text
+    assert "finetune" in text
+    assert "1 planned cell not run" in text
+    assert "1.23 M" in text
+
+
+# words
+
+
+def test_words_of_numbers():
+    assert [significant(x) for x in (1234.5, 25, 0.01234, 0)] == ["1,234", "25.0", "0.0123", "0"]
+    assert [compact(x) for x in (999, 45_600, 1_234_567)] == ["999", "45.6 k", "1.23 M"]
+    assert [p_value(x) for x in (0.0625, 1.0, 0.0002)] == ["p = 0.0625", "p = 1", "p < 0.001"]
+    assert ranges([4, 0, 1, 2, 7]) == "0–2, 4, 7"

@@ -1,0 +1,204 @@
+"""Records: nothing finished is lost, nothing half-written is taken, branches merge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jkbench.errors import UserError
+from jkbench.records.schema import Cost, Record, pack_labels, unpack_labels
+from jkbench.records.store import Store, decode, encode
+
+
+def record(**changes: object) -> Record:
+    content: dict = {
+        "id": "a" * 16, "task": "t", "task_version": 1, "protocol": "p", "method": "m", "parameters": {"ce": 1.0},
+        "label": "m", "code": "c", "shots": 5, "seed": 0, "split": "test", "status": "ok",
+        "metrics": {"accuracy": 1 / 3}, "created": "2026-01-01T00:00:00+00:00",
+        "cost": Cost(seconds=0.1, step_ms=1.0, steps=3, peak_memory_mb=1.5, trainable_parameters=7, alone=True),
+    }  # fmt: skip
+    return Record.model_validate({**content, **changes})
+
+
+def several(count: int) -> list[Record]:
+    return [record(id=f"{seed:016x}", seed=seed) for seed in range(count)]
+
+
+@given(st.lists(st.integers(0, 65535)))
+def test_packed_labels_come_back(labels: list[int]) -> None:
+    assert unpack_labels(pack_labels(labels)) == labels
+
+
+def test_packed_labels_are_small_and_bounded() -> None:
+    assert len(pack_labels([7, 3, 1, 9] * 2500)) < 200
+    with pytest.raises(ValueError, match="65535"):
+        pack_labels([65536])
+
+
+def test_a_record_comes_back_in_full_precision() -> None:
+    assert decode(encode(record())) == record()
+    assert decode(encode(record())).metrics["accuracy"] == 1 / 3
+
+
+def test_what_is_put_is_read_before_and_after_folding(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for one in reversed(several(3)):
+        store.put(one)
+    assert len(store.read("t").records) == 3
+    assert not (tmp_path / "records").exists()
+    store.fold("t")
+    assert not list((tmp_path / "inflight").rglob("*.json"))
+    lines = (tmp_path / "records/t/m.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [0, 1, 2]
+    assert set(store.read("t").records) == {one.id for one in several(3)}
+
+
+def test_the_canonical_file_is_the_same_bytes_in_whatever_order_records_came(tmp_path: Path) -> None:
+    files = []
+    for name, order in (("a", several(4)), ("b", several(4)[::-1])):
+        store = Store(tmp_path / name)
+        for one in order:
+            store.put(one)
+            store.fold("t")
+        files.append((tmp_path / name / "records/t/m.jsonl").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_one_file_a_task_and_method_whatever_its_parameters(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(record(id="1" * 16, label="m[ce=0]"))
+    store.put(record(id="2" * 16, method="n", label="n"))
+    store.put(record(id="3" * 16))
+    store.fold("t")
+    assert sorted(path.name for path in (tmp_path / "records/t").iterdir()) == ["m.jsonl", "n.jsonl"]
+
+
+def test_a_result_is_kept_before_a_failure_and_the_newer_before_the_older(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    store.fold("t")
+    store.put(record(status="failed", message="later", created="2027-01-01T00:00:00+00:00"))
+    assert store.fold("t").records["a" * 16].status == "ok"
+    store.put(record(seed=9, created="2027-01-01T00:00:00+00:00"))
+    assert store.fold("t").records["a" * 16].seed == 9
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"id": "abc", "task"', "truncated or damaged"),
+        ('{"some": "json"}', "it has no id"),
+        ('{"id": "abc", "schema_version": 2}', "schema 2"),
+        ('{"id": "abc", "schema_version": 1}', "not a record: task"),
+        ("[1, 2]", "it has no id"),
+    ],
+)
+def test_a_damaged_line_is_told_and_nothing_is_lost(tmp_path: Path, line: str, told: str) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    store.fold("t")
+    path = tmp_path / "records/t/m.jsonl"
+    path.write_text(path.read_text() + line + "\n")
+    store.put(record(id="b" * 16, seed=1))
+    loaded = store.fold("t")
+    assert set(loaded.records) == {"a" * 16, "b" * 16}
+    (complaint,) = loaded.complaints()
+    assert complaint.startswith(f"{path}:2: ")
+    assert told in complaint
+    # the file waits as it is until somebody mends it; what is in flight stays beside it
+    assert line in path.read_text()
+    assert len(list((tmp_path / "inflight").rglob("*.json"))) == 1
+    path.write_text(path.read_text().replace(line + "\n", ""))
+    assert store.fold("t").complaints() == []
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_truncated_file_in_flight_is_told_and_the_rest_folded(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    good = store.put(record())
+    bad = good.with_name("b.json")
+    bad.write_text(good.read_text()[:40])
+    loaded = store.fold("t")
+    assert loaded.complaints() == [f"{bad}: not a record: the JSON is truncated or damaged"]
+    assert bad.exists()
+    assert not good.exists()
+    assert set(Store(tmp_path).read("t").records) == {"a" * 16}
+
+
+def test_an_unwritable_folder_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written.*--leaderboard"):
+        _flat(Store(tmp_path / "file" / "board").check_writable)
+    with pytest.raises(UserError, match="cannot be written"):
+        Store(tmp_path / "file" / "board").put(record())
+
+
+def _flat(call: object) -> None:
+    try:
+        call()  # type: ignore[operator]
+    except UserError as error:
+        raise UserError(f"{error.message} {error.hint}") from None
+
+
+def test_a_killed_writer_leaves_no_half_record(tmp_path: Path) -> None:
+    """A process that is killed in the middle of endless writing leaves whole records only."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\nfrom test_store import several\nfrom jkbench.records.store import Store\n"
+        "store = Store(Path(sys.argv[1]))\nprint('go', flush=True)\n"
+        "while True:\n"
+        "    for one in several(40): store.put(one)\n"
+        "    store.fold('t')\n"
+    )
+    before = 0
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)], stdout=subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        while len(Store(tmp_path).read("t").records) < max(20, before):
+            pass
+        writer.kill()
+        writer.wait()
+        loaded = Store(tmp_path).read("t")
+        assert loaded.complaints() == []
+        assert len(loaded.records) >= max(20, before)
+        before = len(loaded.records)
+    assert len(Store(tmp_path).fold("t").records) == before
+
+
+def test_two_branches_merge_without_conflict(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=n", "-c", "user.email=e@x", *words], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    attributes = (Path(__file__).parent.parent / ".gitattributes").read_text()
+    board = tmp_path / "leaderboard"
+    git("init", "-q", "-b", "main")
+    (tmp_path / ".gitattributes").write_text(attributes)
+    (tmp_path / ".gitignore").write_text("inflight/\n")
+
+    def add(seed: int) -> None:
+        store = Store(board)
+        store.put(record(id=f"{seed:016x}", seed=seed))
+        store.fold("t")
+        git("add", "-A")
+        git("commit", "-qm", f"seed {seed}")
+
+    add(5)
+    git("checkout", "-qb", "other")
+    add(1)
+    git("checkout", "-q", "main")
+    add(2)
+    git("merge", "-q", "other")
+    assert [r.seed for r in sorted(Store(board).fold("t").records.values(), key=lambda r: r.seed)] == [1, 2, 5]
+    lines = (board / "records/t/m.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seed"] for line in lines] == [1, 2, 5]

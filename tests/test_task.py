@@ -1,0 +1,89 @@
+"""Task files: what is wrong is told with the path to it and what would be right."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jkbench import catalogue, task
+from jkbench.errors import UserError
+
+DIGITS = task.builtin()["digits-fewshot"].read_text()
+
+
+def write(folder: Path, text: str, name: str = "mine") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(text.replace('name = "digits-fewshot"', f'name = "{name}"'))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(task.builtin()))
+def test_built_in_tasks_load(name: str) -> None:
+    assert task.load(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("version = 1", "version = 1\nversoin = 2", "versoin.*did you mean 'version'"),
+        (
+            "learning_rate = 1e-3, steps = 300",
+            "learning_rate = -1, steps = 300",
+            "student.training.learning_rate.*given: -1",
+        ),
+        ("steps = 300, ", "stesp = 300, ", "student.training.stesp.*did you mean 'steps'"),
+        ("steps = 300, ", "steps = 300, epochs = 2, ", "either steps or epochs"),
+        ("drop_at = 240", "drop_at = 300", "drop_at lies beyond"),
+        ('kind = "distillation"', 'kind = "distilation"', "kind.*'distillation'"),
+        ('kind = "distillation"', 'kind = "transfer"', "needs a \\[source\\]"),
+        ("shots = [1, 5, 10, 50]", "shots = [1, 0]", "shots"),
+        ("shots = [1, 5, 10, 50]", "shots = [1, 1]", "twice"),
+        ("shots = [1, 5, 10, 50]", "shots = [", "not a TOML file"),
+    ],
+)
+def test_a_wrong_field_is_told_with_its_path(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in DIGITS
+    with pytest.raises(UserError) as caught:
+        task.load(write(tmp_path, DIGITS.replace(old, new)))
+    import re
+
+    assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_all_wrong_fields_are_told_at_once(tmp_path: Path) -> None:
+    text = DIGITS.replace("version = 1", "version = 0\ncolour = 3").replace("batch = 32", "batch = 1")
+    with pytest.raises(UserError) as caught:
+        task.load(write(tmp_path, text))
+    for part in ("version", "colour", "student.training.batch"):
+        assert part in str(caught.value)
+
+
+def test_unknown_task_says_what_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="digits-fewshot"):
+        catalogue.load("digits-fewshots", tmp_path)
+    with pytest.raises(UserError, match="no task file"):
+        task.load(str(tmp_path / "none.toml"))
+
+
+def test_protocol_is_what_can_change_a_number(tmp_path: Path) -> None:
+    same = task.load("digits-fewshot").protocol
+    base = task.Task.model_validate(tomllib.loads(DIGITS))
+    assert base.protocol == same
+    assert base.model_copy(update={"title": "other", "seeds": 20, "shots": (1,)}).protocol == same
+    slower = base.student.training.model_copy(update={"learning_rate": 5e-4})
+    assert base.model_copy(update={"student": base.student.model_copy(update={"training": slower})}).protocol != same
+
+
+def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_path: Path) -> None:
+    path = write(tmp_path, DIGITS)
+    board = tmp_path / "board"
+    catalogue.keep(path, board)
+    assert catalogue.load("mine", board).name == "mine"
+    catalogue.keep(path, board)
+    write(tmp_path, DIGITS.replace("steps = 300", "steps = 299"))
+    with pytest.raises(UserError, match="one protocol a table"):
+        catalogue.keep(path, board)
+    with pytest.raises(UserError, match="of its own"):
+        catalogue.keep(write(tmp_path, DIGITS, "digits-fewshot"), board)
