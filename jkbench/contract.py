@@ -204,7 +204,7 @@ def _references(task: Task, index: Index, data: TaskData) -> dict[str, Reference
     if task.teacher is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="jkbench-check-") as folder:
-        made = {role: recipe.of_task(task, index, role) for role in get_args(recipe.Role)}
+        made = {role: recipe.of_task(task, index.datasets(), role) for role in get_args(recipe.Role)}
         return {
             role: reference.obtain(Path(folder), found, data.source, torch.device("cpu"))
             for role, found in made.items()

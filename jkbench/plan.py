@@ -100,13 +100,13 @@ def check_methods(index: Index, methods: str) -> None:
             if name != "all":
                 with problems.caught():
                     source = index.find("method", name)
-                    if not source.broken:
+                    if source.described:
                         plugin_parameters.validate(source, given)
 
 
 def why_not(source: Source, task: Task) -> str | None:
-    """Why a method does not run on a task; None where it does (or is broken, which its records will say)."""
-    if source.broken or task.kind in source.tasks:
+    """Why a method does not run on a task; None where it does, or where its file cannot even be read."""
+    if not source.described or task.kind in source.tasks:
         return None
     reason = source.facts.get("elsewhere", {}).get(task.kind)
     if reason:
@@ -137,7 +137,7 @@ def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str,
 
 def _rows(source: Source, task: Task, given: dict[str, Any]) -> list[Row]:
     """A plain name takes the task's rows of the method; given parameters are set on the task's own."""
-    if source.broken:
+    if not source.described:
         return [Row(source, {}, source.name)]
     usual = task.rows(source.name)
     where = f"{task.name}: methods.{source.name}"

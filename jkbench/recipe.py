@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from jkbench import fingerprint
-from jkbench.plugins.discovery import Index
+from jkbench.plugins.source import Source
 from jkbench.task import REVISION, Images, Task, Training
 
 Role = Literal["teacher", "student"]
@@ -42,7 +43,7 @@ class Recipe:
         return fingerprint.of_value(self.content)
 
 
-def of_task(task: Task, index: Index, role: Role = "teacher") -> Recipe | None:
+def of_task(task: Task, datasets: Mapping[str, Source], role: Role = "teacher") -> Recipe | None:
     """The recipe of a task's teacher, or of its pre-trained student: same images, same training as the teacher's.
 
     None where the task has no teacher.
@@ -55,6 +56,6 @@ def of_task(task: Task, index: Index, role: Role = "teacher") -> Recipe | None:
         architecture=task.teacher.architecture if role == "teacher" else task.student.architecture,
         training=task.teacher.training,
         images=images,
-        dataset_code=index.find("dataset", images.dataset).code,
+        dataset_code=datasets[images.dataset].code,
         seed=task.teacher.seed,
     )

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before torch is imported: small networks gain nothing from a second thread, and two threads on busy cores wait
+# for each other. Processes that the tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -146,3 +146,13 @@ def make_robustness() -> Chosen:
         evaluation={"noise": [0, 0.1, 0.2, 0.3, 0.4], "noise_draws": 3},
     )
     return Chosen(task, make_records(task, ["scratch", "noise", "jacobian"], seeds=6))
+
+
+def few(**changes: dict) -> Chosen:
+    """Two methods, two regimes, three seeds; ``changes`` by "label/shots/seed"."""
+    task = make_task(shots=[1, 5])
+    records = make_records(task, ["scratch", "distill"], seeds=3)
+    places = {f"{r.label}/{r.shots}/{r.seed}": i for i, r in enumerate(records)}
+    for place, change in changes.items():
+        records[places[place]] = records[places[place]].model_copy(update=change)
+    return Chosen(task, records)

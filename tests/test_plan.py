@@ -74,7 +74,7 @@ def test_all_problems_of_a_command_are_told_at_once(nowhere: Path) -> None:
 
 def test_a_task_with_a_wrong_method_parameter_is_refused(index: Index) -> None:
     changed = FEWSHOT.model_copy(update={"methods": {"jacobian": {"jak": 1}}})
-    with pytest.raises(UserError, match="digits-fewshot: methods.jacobian: there is no parameter 'jak'"):
+    with pytest.raises(UserError, match=r"digits-fewshot: methods\.jacobian: there is no parameter 'jak'"):
         plan.make(changed, index)
 
 

@@ -139,7 +139,8 @@ def test_listing_imports_neither_torch_nor_pydantic_nor_any_plugin(tmp_path: Pat
         "import sys, json\nfrom jkbench.cli import main\n"
         "try: main(['list', '--json'])\n"
         "except SystemExit: pass\n"
-        "print(json.dumps([m for m in ('torch', 'pydantic', 'numpy', 'pandas', 'rich') if m in sys.modules]), file=sys.stderr)"
+        "slow = [m for m in ('torch', 'pydantic', 'numpy', 'pandas', 'rich') if m in sys.modules]\n"
+        "print(json.dumps(slow), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(done.stderr) == []
@@ -196,7 +197,10 @@ def test_labels_show_what_is_not_usual() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs another Python process with PYTHONHASHSEED")
 def test_code_hashes_do_not_depend_on_hash_randomisation(tmp_path: Path) -> None:
     plugin(tmp_path, GOOD)
-    program = f"from pathlib import Path; from jkbench.plugins.source import read; print(read(Path({str(tmp_path / 'mine.py')!r}), 'method', '').code)"
+    program = (
+        "from pathlib import Path; from jkbench.plugins.source import read\n"
+        f"print(read(Path({str(tmp_path / 'mine.py')!r}), 'method', '').code)"
+    )
     seen = {
         subprocess.run(
             [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True

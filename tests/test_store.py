@@ -133,7 +133,7 @@ def test_a_truncated_file_in_flight_is_told_and_the_rest_folded(tmp_path: Path) 
 
 def test_an_unwritable_folder_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written.*--leaderboard"):
+    with pytest.raises(UserError, match=r"cannot be written.*--leaderboard"):
         _flat(Store(tmp_path / "file" / "board").check_writable)
     with pytest.raises(UserError, match="cannot be written"):
         Store(tmp_path / "file" / "board").put(record())

@@ -193,11 +193,10 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Setup, progress: Progr
 
     from jkbench import recipe
     from jkbench.engine import environment, reference, resident
-    from jkbench.plugins.discovery import Index
 
     environment.exact()
     torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
-    made = recipe.of_task(plan.task, Index({"method": {}, "dataset": sound[0].datasets}))
+    made = recipe.of_task(plan.task, sound[0].datasets)
     assert made is not None
     data = resident.of_task(plan.task, sound[0].datasets)
     teacher = reference.obtain(

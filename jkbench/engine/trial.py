@@ -24,7 +24,6 @@ from jkbench.errors import UserError
 from jkbench.method import Method
 from jkbench.models.network import Network, build, seeded
 from jkbench.plan import Trial
-from jkbench.plugins.discovery import Index
 from jkbench.plugins.loading import load
 from jkbench.records import schema
 from jkbench.records.blank import blank
@@ -119,7 +118,7 @@ class _Attempt:
         return metrics
 
     def _reference(self, role: recipe.Role, data: TaskData) -> Reference | None:
-        made = recipe.of_task(self.trial.task, Index({"method": {}, "dataset": self.trial.datasets}), role)
+        made = recipe.of_task(self.trial.task, self.trial.datasets, role)
         return None if made is None else reference.obtain(self.where.folder, made, data.source, self.where.device)
 
     def _start(self, method: Method, initial: Mapping[str, Tensor], data: TaskData) -> Mapping[str, Tensor]:

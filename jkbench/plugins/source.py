@@ -34,7 +34,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Source:
-    """A plugin as its file describes it. ``broken`` says what is wrong with it, ``file:line`` first."""
+    """A plugin as its file describes it. ``broken`` says what is wrong with it, ``file:line`` first.
+
+    One that only lacks an import is still described: it can be planned and its records can be read, but not run.
+    """
 
     name: str
     family: Family
@@ -47,6 +50,11 @@ class Source:
     facts: dict[str, Any] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     broken: str | None = None
+
+    @property
+    def described(self) -> bool:
+        """Whether the file says what it is: class, facts and parameters."""
+        return self.class_name != ""
 
     @property
     def tasks(self) -> set[str]:
@@ -161,6 +169,10 @@ def _missing_import(tree: ast.Module) -> tuple[int, str] | None:
             root = name.partition(".")[0]
             if root in sys.stdlib_module_names or root in sys.modules:
                 continue
-            if importlib.util.find_spec(root) is None:
+            try:
+                found = importlib.util.find_spec(root)
+            except ImportError:
+                found = None
+            if found is None:
                 return node.lineno, root
     return None

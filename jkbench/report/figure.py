@@ -50,7 +50,7 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
     panels = figure.subplots(down, across, squeeze=False, sharey=True)
     for panel, block in zip(panels.flat, blocks, strict=False):
         _panel(panel, grid, block)
-        if len(blocks) > 1 or block.along == "noise":
+        if len(blocks) > 1 or block.along == "noise std":
             panel.set_title(per_class(block.shots), fontsize=9.5)
     for panel in panels.flat[len(blocks) :]:
         panel.set_axis_off()

@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Columns that stand side by side, along regimes ("shots") or along noise ("noise")."""
+    """Columns that stand side by side, along regimes ("shots") or along noise ("noise std")."""
 
     along: str
     shots: Shots | None
@@ -131,7 +131,7 @@ def noise_blocks(grid: Grid) -> list[Block]:
     noisy = [m for m in grid.metrics if m == "accuracy" or (m.startswith("accuracy@") and Column(1, m).noise)]
     if len(noisy) < 2:
         return []
-    return [Block("noise", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
+    return [Block("noise std", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
 
 
 def parse_shots(text: str) -> Shots:
@@ -151,7 +151,7 @@ def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shot
     names = {name for group in cells.values() for record in group for name in record.metrics}
     stds |= {Column(1, name).noise for name in names if name.startswith("accuracy@")}
     metrics = [f"accuracy@{std:g}" if std else "accuracy" for std in sorted(stds)]
-    return tuple(Block("noise", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
+    return tuple(Block("noise std", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
 
 
 def _rank(

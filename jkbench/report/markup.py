@@ -56,9 +56,10 @@ def tex(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Words as Markdown, safe in a table too: what would mean something outside of backticks is escaped."""
+    # GFM cannot hold a backslash before a bar inside code: such backslashes go
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     for i, part in enumerate(parts):
-        parts[i] = part.replace("|", r"\|") if i % 2 else re.sub(r"([\\*_<>\[\]|])", r"\\\1", part)
+        parts[i] = re.sub(r"\\*\|", r"\\|", part) if i % 2 else re.sub(r"([\\*_<>\[\]|])", r"\\\1", part)
     return "".join(parts)
 
 

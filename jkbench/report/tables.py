@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from jkbench.records.schema import Shots
 from jkbench.report import analysis
 from jkbench.report.grid import Block, Cell, Column, Grid, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, p_value, per_class, significant
@@ -100,10 +101,10 @@ def _view(title: str, grid: Grid, block: Block, row: Callable[[str], Row], cost_
     )
 
 
-def _cost_words(grid: Grid, label: str, shots: int | str | None, baseline: str) -> list[str]:
+def _cost_words(grid: Grid, label: str, shots: Shots | None, baseline: str) -> list[str]:
     if shots is None:
         return []
-    found = analysis.price(grid, label, shots, baseline)  # type: ignore[arg-type]
+    found = analysis.price(grid, label, shots, baseline)
     if found is None:
         return [DASH] * 5
     return [

@@ -1,0 +1,55 @@
+"""Small real trials for tests: digits, tiny VGGs, a few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jkbench import plan, recipe
+from jkbench.contract import small_task
+from jkbench.data.arrays import subset
+from jkbench.engine import resident
+from jkbench.engine.loop import Loop
+from jkbench.engine.reference import obtain
+from jkbench.engine.trial import Where, build_student, make_loop, prepare
+from jkbench.method import Method
+from jkbench.models.network import Network
+from jkbench.plan import Trial
+from jkbench.plugins.discovery import Index
+from jkbench.plugins.loading import load
+from jkbench.task import Task
+
+CPU = torch.device("cpu")
+
+
+def where(folder: Path, **changes: Any) -> Where:
+    return Where(CPU, folder, **changes)
+
+
+def task(kind: str = "distillation", **student: Any) -> Task:
+    made = small_task(kind)
+    if not student:
+        return made
+    training = made.student.training.model_copy(update=student)
+    return made.model_copy(update={"student": made.student.model_copy(update={"training": training})})
+
+
+def trial(index: Index, methods: str, kind: str = "distillation", seed: int = 0, **student: Any) -> Trial:
+    (made,) = plan.make(task(kind, **student), index, methods, seeds=[seed]).trials
+    return made
+
+
+def loop_of(made: Trial, folder: Path) -> tuple[Loop, Method, Network, Network | None]:
+    """A prepared loop, its method, student and teacher."""
+    data = resident.of_task(made.task, made.datasets)
+    found = recipe.of_task(made.task, made.datasets)
+    teacher = None if found is None else obtain(folder, found, data.source, CPU).network
+    method: Method = load(made.row.source)(**made.row.parameters)
+    student = build_student(data, made, method)
+    train = data.target.splits["train"]
+    images = resident.reside(train.take(subset(train.labels, made.shots, made.seed)), data.normalisation, CPU)
+    loop = make_loop(made, student, teacher, images)
+    prepare(loop, method, made.seed)
+    return loop, method, student, teacher

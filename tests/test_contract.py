@@ -1,0 +1,100 @@
+"""`jkbench check`: every built-in plugin holds, and each broken promise is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from jkbench.cli.new import write
+from jkbench.contract import check
+from jkbench.errors import UserError
+
+PLUGINS = sorted([*(ROOT / "methods").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
+
+PLUGIN = '''"""Test."""
+import torch
+from jkbench import Method, cross_entropy, squared_error
+
+class Mine(Method):
+    tasks = {"distillation"}
+
+    def loss(self, batch, student, teacher):
+        ce = cross_entropy(student.logits, batch.y)
+        STATEMENT
+'''
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
+def test_built_in_plugins_hold(path: Path) -> None:
+    assert [finding for finding in check(path) if not finding.held] == []
+
+
+@pytest.mark.parametrize("family", ["method", "dataset"])
+def test_templates_hold_as_they_are(nowhere: Path, family: str) -> None:
+    path = write(family, "My-own", nowhere / f"{family}s")
+    findings = list(check(path))
+    assert len(findings) > 4
+    assert [finding for finding in findings if not finding.held] == []
+
+
+def failures(folder: Path, text: str) -> str:
+    (folder / "mine.py").write_text(text)
+    return "\n".join(f"{f.what}: {f.seen}" for f in check(folder / "mine.py") if not f.held)
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("yield 'ce', ce + torch.log(ce - ce - 1)", "every loss term is finite: ce = nan"),
+        ("yield 'ce', ce * (1 + torch.rand(()))", "the global random state is untouched"),
+        ("yield 'ce', ce * (1 + torch.rand(()))", "the same seed gives the same numbers"),
+        ("yield 'ce', 0 * ce", "gradients reach the student"),
+        ("yield 'ce', ce + teacher._network(batch.x).logits.square().mean()", "gradients never reach the teacher"),
+        ("yield 'ce', ce; teacher._network.train()(batch.x)", "which stays as it is"),
+        ("yield 'ce', ce + undefined", "mine.py:10 in loss: yield 'ce', ce + undefined"),
+        ("from sklearn.datasets import load_digits; yield 'ce', ce", "it reads no images of its own"),
+        ("from jkbench.engine import resident; yield 'ce', ce", "it reads no images of its own"),
+    ],
+)
+def test_each_broken_promise_is_seen(tmp_path: Path, statement: str, told: str) -> None:
+    assert told in failures(tmp_path, PLUGIN.replace("STATEMENT", statement))
+
+
+def test_a_method_that_smuggles_test_labels_in_gives_other_numbers(tmp_path: Path) -> None:
+    """Not by an import that can be read: by walking to the test split that the process holds."""
+    text = (
+        PLUGIN.replace("STATEMENT", "yield 'ce', ce * self.peek()")
+        + """
+    def peek(self):
+        import gc
+        held = [o for o in gc.get_objects() if type(o).__name__ == "TaskData"]
+        return 1.0 + float(sum(int(o.target.splits["test"].labels[0]) for o in held))
+"""
+    )
+    assert "the same seed gives the same numbers" in failures(tmp_path, text)
+
+
+def test_a_broken_dataset_is_seen(tmp_path: Path) -> None:
+    text = '''"""Test."""
+import numpy as np
+from jkbench import Dataset, Split
+
+class Mine(Dataset):
+    classes = ("a", "b")
+
+    def load(self):
+        stream = np.random.default_rng(SEED)
+        images = stream.integers(0, 255, (8, 4, 4, 1)).astype(DTYPE)
+        split = Split(images, np.array([0, 1] * 4))
+        return {"train": split, "validation": split, "test": split}
+'''
+    assert "no image in both" in failures(tmp_path, text.replace("SEED", "0").replace("DTYPE", "np.uint8"))
+    assert "same images at every load" in failures(tmp_path, text.replace("SEED", "None").replace("DTYPE", "np.uint8"))
+    assert "float32" in failures(tmp_path, text.replace("SEED", "0").replace("DTYPE", "np.float32"))
+
+
+def test_no_file_is_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file"):
+        list(check(tmp_path / "none.py"))

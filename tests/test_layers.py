@@ -1,0 +1,118 @@
+"""One direction: lower floors never import higher ones, and what plans, stores, counts and reports needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "jkbench"
+
+# Floors from the ground up; a module may import from its own floor and from those below.
+FLOORS = [
+    {"errors", "fingerprint", "streams", "maths"},
+    {"data", "statistics"},
+    {"dataset", "method", "task"},
+    {"plugins", "recipe", "models"},
+    {"plan", "records", "catalogue"},
+    {"report", "progress"},
+    {"engine"},
+    {"execute", "contract"},
+    {"cli"},
+]
+TORCH_FREE = {
+    "errors", "fingerprint", "streams", "data", "statistics", "dataset", "method", "task", "plugins", "recipe", "plan",
+    "records", "catalogue", "report", "progress",
+}  # fmt: skip
+
+
+def floor_of(name: str) -> int:
+    return next(number for number, floor in enumerate(FLOORS) if name in floor)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package imported anywhere in a file, but for those that only type checkers read."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "jkbench" else {node.module}
+            )
+            found |= names
+    return found
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.name.startswith("__"))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_imports_from_a_higher_floor(path: Path) -> None:
+    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        if name.startswith("jkbench.") and name != "jkbench.__version__":
+            there = name.split(".")[1]
+            assert floor_of(there) <= floor_of(here), f"{path.name} ({here}) imports {name}"
+    if here in TORCH_FREE:
+        assert not any(name.split(".")[0] in ("torch", "torchvision", "timm") for name in imports(path))
+
+
+def test_what_plans_stores_counts_and_reports_runs_without_torch(tmp_path: Path) -> None:
+    program = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('torch', 'torchvision', 'timm'):
+            raise ImportError(f'{name} is not installed here')
+sys.meta_path.insert(0, Blocked())
+from jkbench.cli import main
+board = ['leaderboard', '--leaderboard', sys.argv[1]]
+for arguments in (['plan', '--task', 'digits-fewshot'], ['list'], ['status'], board):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert end.code == 0, (arguments, end.code)
+assert not any(name.partition('.')[0] == 'torch' for name in sys.modules)
+"""
+    from test_store import record
+
+    from jkbench import task
+    from jkbench.records.store import Store
+
+    fewshot = task.load("digits-fewshot")
+    store = Store(tmp_path)
+    store.put(record(task=fewshot.name, protocol=fewshot.protocol, method="elsewhere", label="elsewhere"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "digits-fewshot.md").exists()
+
+
+def test_files_stay_under_400_lines() -> None:
+    long = {path.name: count for path in modules() if (count := len(path.read_text().splitlines())) > 400}
+    assert long == {}
+
+
+def test_no_code_asks_for_a_plugin_by_name() -> None:
+    """No `if name == "jacobian"` anywhere: what a method needs, it says in its own file."""
+    names = {path.stem.replace("_", "-") for path in (PACKAGE.parent / "methods").glob("*.py")}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                constants = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant)}
+                assert not constants & names, f"{path}:{node.lineno} compares with a method's name"
