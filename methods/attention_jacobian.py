@@ -13,7 +13,8 @@ class AttentionJacobian(Method):
     act: Weight = 1.0
     attention: Weight = 1.0
     jac: Weight = 1.0
-    layers: Literal["all", "first", "last"] = "all"
+    layers: Literal["all", "first", "last"] = "all"  # of the attention maps
+    depth: Literal["all", "first", "last"] = "last"  # of the Jacobian: one layer, as in the paper
 
     def loss(self, batch, student, teacher):
         if self.ce:
@@ -24,6 +25,6 @@ class AttentionJacobian(Method):
             maps = zip(student.attention(self.layers), teacher.attention(self.layers), strict=True)
             yield "attention", self.attention * sum(attention_loss(mine, theirs) for mine, theirs in maps)
         if self.jac:
-            peaks = teacher.peaks(self.layers)  # the student is read at the teacher's pixel, not at its own
+            peaks = teacher.peaks(self.depth)  # the student is read at the teacher's pixel, not at its own
             gradients = zip(student.attention_jacobian(peaks), teacher.attention_jacobian(peaks), strict=True)
             yield "jac", self.jac * sum(distance(normalised(mine), normalised(theirs)) for mine, theirs in gradients)

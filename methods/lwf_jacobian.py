@@ -13,7 +13,7 @@ class LwFJacobian(Method):
     ce: Weight = 1.0
     act: Weight = 1.0
     jac: Weight = 1.0
-    layers: Literal["all", "first", "last"] = "all"
+    depth: Literal["all", "first", "last"] = "last"
 
     def loss(self, batch, student, teacher):
         if self.ce:
@@ -21,6 +21,6 @@ class LwFJacobian(Method):
         if self.act:
             yield "act", self.act * squared_error(student.teacher_logits, teacher.teacher_logits)
         if self.jac:
-            peaks = teacher.peaks(self.layers)
+            peaks = teacher.peaks(self.depth)
             gradients = zip(student.attention_jacobian(peaks), teacher.attention_jacobian(peaks), strict=True)
             yield "jac", self.jac * sum(distance(normalised(mine), normalised(theirs)) for mine, theirs in gradients)

@@ -211,8 +211,8 @@ def by_hand(
 ONES = {
     "jacobian": "jacobian[ce=1,act=1,jac=1]",
     "attention": "attention[ce=1,act=1,attention=1,layers=all]",
-    "attention-jacobian": "attention-jacobian[ce=1,act=1,attention=1,jac=1,layers=all]",
-    "lwf-jacobian": "lwf-jacobian[ce=1,act=1,jac=1,layers=all]",
+    "attention-jacobian": "attention-jacobian[ce=1,act=1,attention=1,jac=1,depth=all]",
+    "lwf-jacobian": "lwf-jacobian[ce=1,act=1,jac=1,depth=all]",
     "jacobian-norm": "jacobian-norm[norm=0.1]",
     "noise": "noise[sigma=0]",
 }
