@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +42,10 @@ Examples:
     help="Trials at a time. auto: one a core on CPU, one on a GPU.",
 )  # fmt: skip
 @click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="CPU threads a trial. The same number gives the same bits; more than one pays for large networks only.",
+)  # fmt: skip
+@click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop a trial after so long."
 )
 @click.option("--smoke", is_flag=True, help="Two steps a trial, nothing stored: does it run at all?")
@@ -54,6 +59,7 @@ def run(
     split: Any,
     device: str,
     jobs: str,
+    threads: int,
     timeout: float | None,
     smoke: bool,
 ) -> int:
@@ -76,7 +82,7 @@ def run(
     if smoke:
         with tempfile.TemporaryDirectory(prefix="jkbench-smoke-") as temporary:
             smoked = shortened(plan)
-            setup = make_setup(Path(temporary), device, jobs, timeout, len(smoked.trials))
+            setup = make_setup(Path(temporary), device, jobs, threads, timeout, len(smoked.trials))
             counts = execute(smoked, smoked.trials, setup, None)
         click.echo(f"smoke: {describe(counts)}; nothing was stored")
         return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
@@ -86,7 +92,7 @@ def run(
     missing = what_is_missing(plan, store)
     counts = {}
     if missing:
-        setup = make_setup(folder, device, jobs, timeout, len(missing))
+        setup = make_setup(folder, device, jobs, threads, timeout, len(missing))
         try:
             counts = execute(plan, missing, setup, store)
         finally:
@@ -119,16 +125,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_setup(folder: Path, device: str, jobs: str, timeout: float | None, trials: int) -> Setup:
-    """Jobs and threads for this machine: on CPU a job a core, since small networks gain nothing from a second one."""
+def make_setup(folder: Path, device: str, jobs: str, threads: int, timeout: float | None, trials: int) -> Setup:
+    """Jobs for this machine: on CPU as many as fill the cores with ``threads`` each, one on a GPU."""
     from jkbench.execute import Setup
 
     if device == "auto":
         from jkbench.engine import environment
 
         device = environment.device("auto").type
-    wanted = parse_jobs(jobs) or (1 if device == "cuda" else cores())
-    return Setup(folder.resolve(), device, min(wanted, max(trials, 1)), max(1, cores() // wanted), timeout)
+    wanted = parse_jobs(jobs) or (1 if device == "cuda" else max(1, cores() // threads))
+    return Setup(folder.resolve(), device, min(wanted, max(trials, 1)), threads, timeout)
 
 
 def shortened(plan: Plan) -> Plan:
@@ -168,6 +174,7 @@ def execute(plan: Plan, trials: list[Trial], setup: Setup, store: Store | None) 
     from jkbench.progress import Progress
 
     counts: dict[str, int] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     with Progress(len(trials)) as progress:
         try:
             train_teacher(plan, trials, setup, progress)

@@ -1,21 +1,26 @@
-"""Several trials at once, in warm worker processes (loky, as joblib ships it).
+"""Several trials at once, in warm worker processes.
 
 A worker imports torch once and keeps data and teacher. A worker that dies takes its pool with it: the trials that
 were running are tried once more, each alone; one that kills its worker again becomes a ``failed`` record.
+
+The pool is the standard library's. Workers live as long as their parent and a folder that it holds: removing the
+folder ends them, in the middle of a trial too, and a parent that is killed leaves none behind. (loky, which joblib
+ships, kills its workers through ``pgrep``, which a Ctrl-C in the same terminal interrupts.)
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
-
-from joblib.externals.loky import ProcessPoolExecutor
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from jkbench.execute import Setup, failed_record
 from jkbench.plan import Trial
@@ -43,12 +48,9 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
 def _pool(trials: Sequence[Trial], setup: Setup, jobs: int, running: set[str]) -> Iterator[tuple[Trial, Record]]:
     """Trials and their records until all are done or the pool breaks; ``running`` then says which were under way."""
     jobs = min(jobs, len(trials))
-    threads = str(setup.threads)
+    life = tempfile.TemporaryDirectory(prefix="jkbench-workers-")
     executor = ProcessPoolExecutor(
-        max_workers=jobs,
-        initializer=_begin,
-        initargs=(setup.threads, os.getpid()),
-        env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(setup.threads, os.getpid(), life.name)
     )
     try:
         pending: dict[Future[Any], Trial] = {executor.submit(_one, trial, setup, jobs): trial for trial in trials}
@@ -59,8 +61,10 @@ def _pool(trials: Sequence[Trial], setup: Setup, jobs: int, running: set[str]) -
                 running |= {_under_way(pending, index) for index in range(jobs)} - {""}
                 return
             yield pending.pop(future), record
+        executor.shutdown(wait=True)
     finally:
-        executor.shutdown(wait=True, kill_workers=True)
+        life.cleanup()  # whoever still runs now ends
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _under_way(pending: dict[Future[Any], Trial], index: int) -> str:
@@ -69,18 +73,18 @@ def _under_way(pending: dict[Future[Any], Trial], index: int) -> str:
     return waiting[index].id if index < len(waiting) else ""
 
 
-def _begin(threads: int, parent: int) -> None:
-    """A worker's start: Ctrl-C is the parent's business, and a worker does not outlive its parent."""
+def _begin(threads: int, parent: int, life: str) -> None:
+    """A worker's start: Ctrl-C is the parent's business, and a worker outlives neither its parent nor ``life``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, Path(life)), daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _watch(parent: int, life: Path) -> None:
+    while os.getppid() == parent and life.is_dir():
+        time.sleep(0.2)
     os._exit(1)
 
 

@@ -1,0 +1,352 @@
+"""The command line as a user meets it: exit codes, sentences instead of traces, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jkbench import task as tasks
+from jkbench.cli import main
+from jkbench.records.store import Store
+
+TASK = """
+name = "NAME"
+version = 1
+kind = "distillation"
+title = "Small"
+shots = [2, 4]
+seeds = 2
+baseline = "scratch"
+target = { dataset = "digits", classes = [0, 1, 2] }
+[teacher]
+architecture = "vgg:8-M-8"
+training = { learning_rate = 1e-3, steps = 10, batch = 32 }
+[student]
+architecture = "vgg:4-M-4"
+training = { learning_rate = 1e-3, steps = STEPS, batch = 8 }
+"""
+METHOD = '''"""Test."""
+from jkbench import Method, cross_entropy
+
+class Mine(Method):
+    tasks = {"distillation"}
+
+    def loss(self, batch, student, teacher):
+        yield "ce", cross_entropy(student.logits, batch.y)
+'''
+
+
+@pytest.fixture
+def work(nowhere: Path) -> Path:
+    """A user's folder with a small task file of their own."""
+    (nowhere / "small.toml").write_text(TASK.replace("NAME", "small").replace("STEPS", "4"))
+    (nowhere / "slow.toml").write_text(TASK.replace("NAME", "slow").replace("STEPS", "150"))
+    (nowhere / "methods").mkdir()
+    return nowhere
+
+
+def jkbench(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return int(end.value.code or 0), out, err
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, task: str = "small.toml") -> tuple[int, str, str]:
+    return jkbench(capsys, "run", "--task", task, "--jobs", "1", *arguments)
+
+
+def test_a_run_is_resumed_and_says_what_is_there(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--methods", "scratch,distill")
+    assert code == 0
+    assert "small: 8 trials, 0 are there, 8 to run" in err
+    assert "distill" in out
+    assert "ran 8 ok" in out
+    before = (work / "leaderboard/records/small/distill.jsonl").read_bytes()
+    code, out, err = run(capsys, "--methods", "scratch,distill", "--seeds", "3")
+    assert "small: 12 trials, 8 are there, 4 to run" in err
+    assert before.splitlines()[0] in (work / "leaderboard/records/small/distill.jsonl").read_bytes()
+    code, out, err = run(capsys, "--methods", "scratch,distill", "--seeds", "3")
+    assert "12 are there, 0 to run" in err
+    assert code == 0
+
+
+def test_plan_status_and_leaderboard_say_the_same(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = jkbench(capsys, "plan", "--task", "small.toml", "--methods", "scratch,distill", "--json")
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["trials"], plan["to_run"], plan["estimated_seconds_one_job"]) == (8, 8, None)
+    run(capsys, "--methods", "scratch")
+    plan = json.loads(jkbench(capsys, "plan", "--task", "small.toml", "--methods", "scratch,distill", "--json")[1])
+    assert (plan["there"], plan["to_run"]) == (4, 4)
+    assert plan["estimated_seconds_one_job"] > 0
+    (status,) = json.loads(jkbench(capsys, "status", "--json")[1])
+    assert (status["task"], status["records"], status["status"], status["stale"]) == ("small", 4, {"ok": 4}, 0)
+    code, out, _ = jkbench(capsys, "leaderboard")
+    assert code == 0
+    assert {Path(line).name for line in out.splitlines()} == {
+        "README.md", "small.md", "small.tex", "small.csv", "small.png"
+    }  # fmt: skip
+    assert "| `scratch` " in (work / "leaderboard/small.md").read_text()
+
+
+def test_validation_records_never_reach_the_leaderboard(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--methods", "scratch", "--split", "validation")[0] == 0
+    assert jkbench(capsys, "leaderboard")[0] == 0
+    assert not (work / "leaderboard/small.md").exists()
+    run(capsys, "--methods", "distill")
+    jkbench(capsys, "leaderboard")
+    page = (work / "leaderboard/small.md").read_text().partition("## Gain")[0]
+    cells = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    rows = {cell[1].strip(): cell[2].strip() for cell in cells}
+    assert rows["`scratch`"] == "–"
+    assert rows["`distill`"] != "–"
+
+
+def test_a_changed_plugin_is_run_anew_and_its_old_records_leave_the_table(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = work / "methods/mine.py"
+    path.write_text(METHOD)
+    run(capsys, "--methods", "mine")
+    path.write_text("# a comment\n" + METHOD)
+    assert "4 are there, 0 to run" in run(capsys, "--methods", "mine")[2]
+    path.write_text(METHOD.replace('"ce", cross', '"ce", 2 * cross'))
+    assert "0 are there, 4 to run" in run(capsys, "--methods", "mine", "--shots", "2,4")[2]
+    (status,) = json.loads(jkbench(capsys, "status", "--json")[1])
+    assert (status["records"], status["stale"]) == (8, 4)
+
+
+def test_all_mistakes_of_a_command_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = jkbench(
+        capsys, "run", "--task", "digits-fewshots", "--methods", "jacobain,distill[akt=1]", "--device", "gpu",
+        "--jobs", "many", "--seeds", "x",
+    )  # fmt: skip
+    assert code == 2
+    for part in ("'digits-fewshot'", "'jacobian'", "'act'", "device 'gpu'", "--jobs", "--seeds"):
+        assert part in err, err
+    assert not (work / "leaderboard").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--task", "digits-fewshot", "--methods", "jacobian[jac=-1]"], "greater than or equal to 0"),
+        (["run", "--task", "digits-fewshot", "--methods", "jacobian[jac"], "brackets do not match"),
+        (["run", "--task", "digits-transfer", "--methods", "distill"], "not defined on transfer"),
+        (["run", "--task", "wrong.toml"], "did you mean 'kind'"),
+        (["run", "--task", "none.toml"], "no task file"),
+        (["run", "--task", "small.toml", "--leaderboard", "file/board"], "cannot be written"),
+        (["run", "--task", "small.toml", "--plugins", "none"], "no such folder"),
+        (["run"], "Missing option"),
+        (["rnu"], "No such command"),
+        (["leaderboard"], "there are no records"),
+        (["check", "none.py"], "there is no file"),
+        (["new", "method", "jacobian"], "already"),
+        (["new", "method", "9lives"], "cannot name a method"),
+        (["plan", "--task", "digits-fewshot", "--shots", "zero"], "--shots"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence_and_exit_code_2(
+    work: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    (work / "wrong.toml").write_text(TASK.replace("NAME", "wrong").replace("STEPS", "4").replace("kind", "knid"))
+    (work / "file").write_text("")
+    code, _, err = jkbench(capsys, *arguments)
+    assert code == 2
+    assert told in err
+
+
+def test_cuda_where_there_is_none_is_told_before_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    code, _, err = run(capsys, "--device", "cuda")
+    assert code == 2
+    assert "no CUDA device" in err
+
+
+def test_broken_plugins_become_failed_records_and_stop_nobody(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "methods/unparsable.py").write_text("def oops(:\n")
+    (work / "methods/lacking.py").write_text("import no_such_package\n" + METHOD)
+    (work / "methods/raising.py").write_text(METHOD + "        raise ValueError('my mistake')\n")
+    code, out, err = run(capsys, "--methods", "unparsable,lacking,raising,scratch", "--seeds", "1")
+    assert code == 1
+    assert "ran 6 failed, 2 ok" in out
+    failures = {
+        record.method: record.message or ""
+        for record in Store(work / "leaderboard").read("small").records.values()
+        if record.status == "failed"
+    }
+    assert "unparsable.py:1: does not parse" in failures["unparsable"]
+    assert "lacking.py:1: imports 'no_such_package'" in failures["lacking"]
+    assert failures["raising"].endswith("ValueError: my mistake")
+    assert "raising.py:9 in loss" in failures["raising"]
+    assert all("Traceback" not in message for message in failures.values())
+    # mended, they run: failures are tried again, results are not
+    (work / "methods/raising.py").write_text(METHOD)
+    code, out, err = run(capsys, "--methods", "raising,scratch", "--seeds", "1")
+    assert "4 trials, 2 are there, 2 to run" in err
+    assert code == 0
+
+
+def test_damaged_records_are_told_and_the_others_are_used(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "--methods", "scratch,distill")
+    path = work / "leaderboard/records/small/scratch.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3][:100]]) + "\n")
+    code, _, err = run(capsys, "--methods", "scratch,distill")
+    assert f"{path.relative_to(work)}:4: not a record: the JSON is truncated or damaged" in err
+    assert "8 trials, 7 are there, 1 to run" in err
+    assert code == 0
+    code, _, err = jkbench(capsys, "leaderboard")
+    assert code == 0
+    assert ":4: not a record" in err
+
+
+def test_smoke_stores_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--methods", "all", "--smoke", "--shots", "2", "--seeds", "1")
+    assert code == 0
+    assert "smoke: 10 ok; nothing was stored" in out
+    assert not (work / "leaderboard").exists()
+
+
+def test_a_new_method_runs_as_it_is_in_all_tasks(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jkbench(capsys, "new", "method", "My-own")[0] == 0
+    path = work / "methods/my_own.py"
+    path.write_text(path.read_text().replace('tasks = {"distillation", "transfer"}',
+                                             'tasks = {"distillation", "transfer", "robustness"}'))  # fmt: skip
+    for name in tasks.builtin():
+        code, out, _ = run(capsys, "--methods", "my-own", "--smoke", "--shots", "1", "--seeds", "1", task=name)
+        assert (code, out) == (0, "smoke: 1 ok; nothing was stored\n")
+
+
+def test_help_shows_an_example_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "plan", "list", "new", "check", "leaderboard", "status", "completion"):
+        code, out, _ = jkbench(capsys, command, "--help")
+        assert code == 0
+        assert "Example" in out
+        assert f"jkbench {command}" in out
+
+
+def test_completion_knows_methods_and_tasks() -> None:
+    program = Path(sys.executable).with_name("jkbench")
+    if program.exists():
+        environment = {**os.environ, "_JKBENCH_COMPLETE": "bash_complete", "COMP_CWORD": "3"}
+        for words, expected in (
+            ("jkbench run --task digits-", "digits-noise"),
+            ("jkbench run --methods jac", "jacobian"),
+        ):
+            done = subprocess.run(
+                [str(program)], env={**environment, "COMP_WORDS": words}, capture_output=True, text=True, check=False
+            )
+            assert expected in done.stdout
+    else:
+        pytest.skip("jkbench is not installed as a command here")
+
+
+def started(work: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jkbench", "run", "--task", "slow.toml", "--methods", "distill,scratch", "--seeds", "30",
+         *arguments],
+        cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for_records(work: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(list((work / "leaderboard/inflight").rglob("*.json"))) < count:
+        assert time.monotonic() < deadline, "no record came"
+        time.sleep(0.05)
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def everybody_gone(group: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not alive(group)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_keeps_what_is_finished_and_leaves_no_worker(work: Path, jobs: str) -> None:
+    running = started(work, "--jobs", jobs)
+    wait_for_records(work, 3)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: everybody gets it
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert "every finished trial is kept" in err
+    assert everybody_gone(running.pid, 5)
+    assert not list((work / "leaderboard/inflight").rglob("*.json"))  # folded on the way out
+    kept = Store(work / "leaderboard").read("slow")
+    assert len(kept.records) >= 3
+    assert kept.complaints() == []
+
+
+def test_kill_9_loses_no_finished_record_and_the_same_command_continues(work: Path) -> None:
+    running = started(work, "--jobs", "2")
+    wait_for_records(work, 4)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    finished = Store(work / "leaderboard").read("slow")
+    assert len(finished.records) >= 4
+    assert finished.complaints() == []
+    assert everybody_gone(running.pid, 10)  # workers do not outlive their parent
+    again = started(work, "--jobs", "1")
+    assert again.stderr is not None
+    line = again.stderr.readline()
+    os.killpg(again.pid, signal.SIGTERM)
+    again.communicate(timeout=30)
+    assert line.startswith(f"slow: 120 trials, {len(finished.records)} are there, ")
+
+
+def test_a_worker_killed_from_outside_costs_no_trial(work: Path) -> None:
+    """A method that kills its own process: twice is a failed record, and the others finish."""
+    (work / "methods/deadly.py").write_text(
+        METHOD.replace("        yield", "        import os; os._exit(9)\n        yield")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "deadly,scratch,distill",
+         "--jobs", "2", "--seeds", "1"],
+        cwd=work, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    records = Store(work / "leaderboard").read("small").records.values()
+    assert {(r.method, r.shots): r.status for r in records} == {
+        ("deadly", 2): "failed", ("deadly", 4): "failed", ("scratch", 2): "ok", ("scratch", 4): "ok",
+        ("distill", 2): "ok", ("distill", 4): "ok",
+    }  # fmt: skip
+    assert all("worker process died" in (r.message or "") for r in records if r.status == "failed")
+
+
+def test_jobs_change_no_number(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for jobs in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "jacobian,noise",
+             "--jobs", jobs, "--leaderboard", f"board{jobs}"],
+            cwd=work, capture_output=True, text=True, check=False, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = (Store(work / f"board{jobs}").read("small").records for jobs in ("1", "2"))
+    assert len(one) == 8
+    assert {name: (r.metrics, r.predictions, r.pairing, r.teacher) for name, r in one.items()} == {
+        name: (r.metrics, r.predictions, r.pairing, r.teacher) for name, r in two.items()
+    }
