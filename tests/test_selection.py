@@ -15,8 +15,16 @@ from jkbench.records.store import Store
 from jkbench.report.current import is_current
 
 FEWSHOT = tasks.load("digits-fewshot")
-SELECTED = {"distill": "act", "jacobian": "jac", "noise": "sigma", "attention": "attention", "attention-jacobian": "jac",
-            "lwf": "act", "lwf-jacobian": "jac", "jacobian-norm": "norm"}  # fmt: skip
+SELECTED = {
+    "distill": "act",
+    "jacobian": "jac",
+    "noise": "sigma",
+    "attention": "attention",
+    "attention-jacobian": "jac",
+    "lwf": "act",
+    "lwf-jacobian": "jac",
+    "jacobian-norm": "norm",
+}
 
 
 @pytest.fixture(scope="module")

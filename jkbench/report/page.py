@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jkbench.records.schema import Record
 from jkbench.report import analysis
 from jkbench.report.caption import caption
 from jkbench.report.checks import disagreements, one_protocol
@@ -35,6 +37,16 @@ class Page:
     counts: list[str]
     problems: list[str]
     best: list[str]
+    settings: list[Setting]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a row ran: all parameters of the method in words, and the hash of its code."""
+
+    label: str
+    parameters: str
+    code: str
 
 
 def compose(chosen: Chosen) -> Page:
@@ -63,7 +75,27 @@ def compose(chosen: Chosen) -> Page:
         counts=_counts(chosen, grid),
         problems=[*left_out, *disagreements(records)],
         best=_best(grid),
+        settings=_settings(grid, records),
     )
+
+
+def _settings(grid: Grid, records: Sequence[Record]) -> list[Setting]:
+    """Every row's parameters, in the order of the table."""
+    first = {record.label: record for record in reversed(records)}
+    return [
+        Setting(
+            label=label,
+            parameters=", ".join(f"{key} = {_value(value)}" for key, value in first[label].parameters.items())
+            or "none",
+            code=first[label].code,
+        )
+        for label in grid.labels
+        if label in first
+    ]
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _notes(task: Task, grid: Grid) -> list[str]:
