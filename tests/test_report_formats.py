@@ -82,7 +82,7 @@ def test_latex_escapes_names_and_bolds_ties(folder):
     text = (folder / "digits-fewshot.tex").read_text()
     assert r"\texttt{jacobian{[}ce=0{]}} & \textbf{" in text
     assert r"seeds\_x" in text
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 4
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 5
 
 
 @given(st.text(max_size=40))
