@@ -3,6 +3,7 @@ about time; run as a test, it does nothing (benchmarks are skipped)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,21 @@ import small
 
 from jkbench import plan, task
 from jkbench.plugins.discovery import discover
+
+MEDIANS: dict[str, float] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ratios(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the last method: every step as a multiple of the cross-entropy step of the same run."""
+    yield
+    reporter = request.config.pluginmanager.getplugin("terminalreporter")
+    if "scratch" in MEDIANS and reporter is not None:
+        reporter.write_line("")
+        for name, median in sorted(MEDIANS.items(), key=lambda item: item[1]):
+            times = median / MEDIANS["scratch"]
+            reporter.write_line(f"{name:<20} {1000 * median:7.2f} ms a step  {times:5.2f} x a cross-entropy step")
+
 
 METHODS = ["scratch", *(name for name in discover().methods() if name != "scratch")]
 
@@ -33,3 +49,5 @@ def test_one_step(benchmark: Any, index: Any, references: Path, name: str) -> No
 
     next(steps)
     benchmark(step)
+    if benchmark.stats is not None:
+        MEDIANS[name] = benchmark.stats.stats.median

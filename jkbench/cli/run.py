@@ -138,7 +138,7 @@ def make_setup(folder: Path, device: str, jobs: str, threads: int, timeout: floa
 
 
 def shortened(plan: Plan) -> Plan:
-    """The same plan with two steps a training, one regime and one seed of it."""
+    """The same plan with two steps a training, the teacher's too."""
     from dataclasses import replace
 
     short = {"steps": 2, "epochs": None, "drop_at": None}
