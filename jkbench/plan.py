@@ -52,11 +52,6 @@ class Plan:
     trials: list[Trial]
     not_applicable: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def broken(self) -> list[Source]:
-        """Methods of the plan whose file is broken: their trials become failed records."""
-        return [row.source for row in self.rows if row.source.broken]
-
 
 def make(
     task: Task,

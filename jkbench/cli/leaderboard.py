@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,13 +17,17 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@options.task(required=False)
 @options.plugins
 @options.leaderboard_folder
-def leaderboard(task_name: str | None, plugins: tuple[Path, ...], folder: Path) -> int:
+@click.option(
+    "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
+    help="Which records. Pages of validation records go to a folder of their own, DIR/validation.",
+)  # fmt: skip
+def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
     """Write the tables of all tasks from their records.
 
-    Markdown, LaTeX, CSV and a figure each, with an index in README.md."""
+    Markdown, LaTeX, CSV and a figure each, with an index in README.md.
+    """
     from jkbench import catalogue
     from jkbench.plugins.discovery import discover
     from jkbench.records.store import Store
@@ -30,10 +35,7 @@ def leaderboard(task_name: str | None, plugins: tuple[Path, ...], folder: Path) 
     from jkbench.report.leaderboard import write_leaderboard
 
     store = Store(folder)
-    names = store.tasks()
-    if task_name is not None:
-        names = [name for name in names if name == catalogue.load(task_name, folder).name]
-    if not names:
+    if not store.tasks():
         raise UserError(f"there are no records in {folder}", "jkbench run --methods all --task digits-fewshot")
     index = discover(plugins)
     pages, complaints = [], []
@@ -45,9 +47,9 @@ def leaderboard(task_name: str | None, plugins: tuple[Path, ...], folder: Path) 
             continue
         loaded = store.fold(name)
         complaints += loaded.complaints()
-        if any(record.split == "test" for record in loaded.records.values()):
-            pages.append(choose(task, index, loaded))
-    for path in write_leaderboard(folder, pages):
+        if any(record.split == split for record in loaded.records.values()):
+            pages.append(choose(task, index, loaded, split=split))
+    for path in write_leaderboard(folder if split == "test" else folder / split, pages):
         click.echo(path)
     for complaint in complaints:
         click.echo(f"warning: {complaint}", err=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -121,28 +120,16 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     return Reference(recipe, network, metadata["weights"], float(metadata["accuracy"]), len(data.classes))
 
 
-@lru_cache(maxsize=4)
-def _kept(folder: Path, hash_: str, modified: int, device: torch.device, key: _Key) -> Reference:
-    return load(folder, key.recipe, key.data, device)
-
-
-class _Key:
-    """What a cached load needs, compared by the recipe's hash alone."""
-
-    def __init__(self, recipe: Recipe, data: Loaded) -> None:
-        self.recipe, self.data = recipe, data
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.recipe.hash == other.recipe.hash
-
-    def __hash__(self) -> int:
-        return hash(self.recipe.hash)
+_LOADED: dict[tuple[Path, int, torch.device], Reference] = {}
 
 
 def shared(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
-    """As `load`, once a process: all trials of a task share one network."""
-    modified = path(folder, recipe).stat().st_mtime_ns if path(folder, recipe).is_file() else 0
-    return _kept(folder, recipe.hash, modified, device, _Key(recipe, data))
+    """As `load`, once a process and file: all trials of a task share one network."""
+    file = path(folder, recipe)
+    key = (file, file.stat().st_mtime_ns if file.is_file() else 0, device)
+    if key not in _LOADED:
+        _LOADED[key] = load(folder, recipe, data, device)
+    return _LOADED[key]
 
 
 def obtain(

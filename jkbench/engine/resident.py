@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -52,8 +52,18 @@ class Loaded:
         return shape[3], shape[1]
 
 
-@lru_cache(maxsize=4)
+_WHOLE: dict[tuple[Path, str], Loaded] = {}
+
+
 def _whole(source: Source) -> Loaded:
+    """All of a data set, loaded once a process."""
+    key = (source.path, source.code)
+    if key not in _WHOLE:
+        _WHOLE[key] = _load(source)
+    return _WHOLE[key]
+
+
+def _load(source: Source) -> Loaded:
     dataset = load(source)()
     try:
         splits = dict(dataset.load())
@@ -66,16 +76,9 @@ def _whole(source: Source) -> Loaded:
     return Loaded(splits, tuple(dataset.classes), arrays.content(splits))
 
 
-class _Hashable(Source):
-    """A source as a cache key: two of one path and code are the same."""
-
-    def __hash__(self) -> int:
-        return hash((self.path, self.code))
-
-
 def images(source: Source, wanted: Images) -> Loaded:
     """The data set's canonical splits, of the classes that a task wants. `UserError` where it has no such class."""
-    whole = _whole(_Hashable(**source.__dict__))
+    whole = _whole(source)
     if wanted.classes is None:
         return whole
     beyond = [label for label in wanted.classes if label >= len(whole.classes) or label < 0]
