@@ -21,12 +21,11 @@ from jkbench import plan as planning
 from jkbench import recipe
 from jkbench.data import arrays
 from jkbench.engine import environment, reference, resident
-from jkbench.engine.loop import Diverged, Loop, Start
+from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.reference import Reference
 from jkbench.engine.resident import TaskData
-from jkbench.engine.trial import build_student, last_lines, make_loop, prepare
+from jkbench.engine.trial import last_lines, make_ready
 from jkbench.errors import UserError
-from jkbench.method import Method
 from jkbench.plan import Trial
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index, discover
@@ -109,7 +108,7 @@ def check_method(source: Source) -> Iterator[Finding]:
         return
     try:
         defaults = parameters.validate(source, {})
-        method = load(source)(**defaults)
+        load(source)(**defaults)
     except UserError as error:
         yield Finding("its parameters have types, defaults and bounds", False, str(error))
         return
@@ -119,7 +118,7 @@ def check_method(source: Source) -> Iterator[Finding]:
     yield Finding("it reads no images of its own", reader is None, reader or "")
     for kind in KINDS:
         if kind in source.tasks:
-            for finding in _check_on(small_task(kind), source, method):
+            for finding in _check_on(small_task(kind), source):
                 yield replace(finding, what=f"{kind}: {finding.what}")
 
 
@@ -173,14 +172,14 @@ class _Watched(Loop):
         )
 
 
-def _check_on(task: Task, source: Source, method: Method) -> Iterator[Finding]:
+def _check_on(task: Task, source: Source) -> Iterator[Finding]:
     index = Index({"method": {source.name: source}, "dataset": discover().datasets()})
     trial = planning.make(task, index, source.name, seeds=[0]).trials[0]
     data = resident.of_task(task, trial.datasets)
     references = _references(task, index, data)
     try:
-        first = _train(trial, method, data, references, global_seed=1)
-        second = _train(trial, method, _other_test_labels(data), references, global_seed=2)
+        first = _train(trial, data, references, global_seed=1)
+        second = _train(trial, _other_test_labels(data), references, global_seed=2)
     except Exception as error:
         yield Finding("it trains", False, _told(error))
         return
@@ -226,49 +225,30 @@ def _global_state() -> tuple[Any, ...]:
     return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index]
 
 
-def _train(trial: Trial, method: Method, data: TaskData, references: dict[str, Reference], global_seed: int) -> _Run:
+def _train(trial: Trial, data: TaskData, references: dict[str, Reference], global_seed: int) -> _Run:
     environment.exact()
     run = _Run()
-    splits = data.target.splits
-    train = resident.reside(
-        splits["train"].take(arrays.subset(splits["train"].labels, trial.shots, trial.seed)),
-        data.normalisation,
-        torch.device("cpu"),
-    )
-    student = build_student(data, trial, method)
-    teacher = copy.deepcopy(references["teacher"].network) if references else None
-    saved: Callable[[], None] = _set_global(global_seed)
+    own = {role: replace(found, network=copy.deepcopy(found.network)) for role, found in references.items()}
+    put_back = _set_global(global_seed)
     try:
         before = _global_state()
-        student.load_state_dict(
-            method.initial(Start(copy.deepcopy(student.state_dict()), _pretrained(trial, references)))
-        )
-        loop = make_loop(trial, student, teacher, train)
+        ready = make_ready(trial, torch.device("cpu"), data, own.__getitem__)
+        loop = ready.loop
         loop.__class__ = _Watched
         assert isinstance(loop, _Watched)
         loop.watched = run
-        prepare(loop, method, trial.seed)
+        teacher = None if ready.teacher is None else ready.teacher.network
         start = reference.weights_hash(teacher.state_dict()) if teacher is not None else ""
         if teacher is not None:
             teacher.requires_grad_(True)
         with contextlib.suppress(Diverged):  # the finding on finite terms says it
-            method.fit(loop)
+            ready.method.fit(loop)
         run.teacher_moved = teacher is not None and reference.weights_hash(teacher.state_dict()) != start
         run.global_state_moved = _global_state() != before
     finally:
-        saved()
-    run.weights = reference.weights_hash(student.state_dict())
+        put_back()
+    run.weights = reference.weights_hash(ready.student.state_dict())
     return run
-
-
-def _pretrained(trial: Trial, references: dict[str, Reference]) -> Callable[[], dict[str, Tensor]]:
-    def found() -> dict[str, Tensor]:
-        if not references:
-            raise UserError("a robustness task has no pre-trained student")
-        state = dict(references["student"].state)
-        return {name: value for name, value in state.items() if trial.task.same_labels or name.startswith("body.")}
-
-    return found
 
 
 def _set_global(seed: int) -> Callable[[], None]:

@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 
-from jkbench import plan, recipe
+from jkbench import plan
 from jkbench.contract import small_task
-from jkbench.data.arrays import subset
 from jkbench.engine import resident
 from jkbench.engine.loop import Loop
-from jkbench.engine.reference import obtain
-from jkbench.engine.trial import Where, build_student, make_loop, prepare
+from jkbench.engine.trial import Where, kept_references, make_ready
 from jkbench.method import Method
 from jkbench.models.network import Network
 from jkbench.plan import Trial
 from jkbench.plugins.discovery import Index
-from jkbench.plugins.loading import load
 from jkbench.task import Task
 
 CPU = torch.device("cpu")
@@ -44,12 +41,5 @@ def trial(index: Index, methods: str, kind: str = "distillation", seed: int = 0,
 def loop_of(made: Trial, folder: Path) -> tuple[Loop, Method, Network, Network | None]:
     """A prepared loop, its method, student and teacher."""
     data = resident.of_task(made.task, made.datasets)
-    found = recipe.of_task(made.task, made.datasets)
-    teacher = None if found is None else obtain(folder, found, data.source, CPU).network
-    method: Method = load(made.row.source)(**made.row.parameters)
-    student = build_student(data, made, method)
-    train = data.target.splits["train"]
-    images = resident.reside(train.take(subset(train.labels, made.shots, made.seed)), data.normalisation, CPU)
-    loop = make_loop(made, student, teacher, images)
-    prepare(loop, method, made.seed)
-    return loop, method, student, teacher
+    ready = make_ready(made, CPU, data, kept_references(made, where(folder), data))
+    return ready.loop, ready.method, ready.student, ready.teacher and ready.teacher.network

@@ -221,6 +221,22 @@ def test_smoke_stores_nothing(work: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not (work / "leaderboard").exists()
 
 
+def test_a_profile_counts_operations_and_compares_with_the_ceiling(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("profile", "--task", "small.toml", "--methods", "scratch,jacobian[jac=1]", "--json")
+    code, out, _ = jkbench(capsys, *arguments)
+    assert code == 0
+    plain, scratch, jacobian = json.loads(out)["steps"]
+    assert plain["operations"] == scratch["operations"]
+    # one image of 8×8: 3×3 convolutions of 1→4 channels at 8×8 and 4→4 at 4×4, a 4→3 head; two operations a product
+    forward = 2 * (9 * 4 * 64 + 9 * 4 * 4 * 16 + 4 * 3)
+    # six images; the backward pass costs the forward's twice, but for the first convolution's input, which nobody reads
+    assert scratch["operations"] == 6 * (3 * forward - 2 * 9 * 4 * 64)
+    assert jacobian["operations"] > 2 * scratch["operations"]
+    assert all(0 < step["share"] < 1 for step in (scratch, jacobian))
+
+
 def test_a_new_method_runs_as_it_is_in_all_tasks(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert jkbench(capsys, "new", "method", "My-own")[0] == 0
     path = work / "methods/my_own.py"
@@ -232,7 +248,7 @@ def test_a_new_method_runs_as_it_is_in_all_tasks(work: Path, capsys: pytest.Capt
 
 
 def test_help_shows_an_example_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("run", "plan", "list", "new", "check", "leaderboard", "status", "completion"):
+    for command in ("run", "plan", "list", "new", "check", "leaderboard", "status", "profile", "completion"):
         code, out, _ = jkbench(capsys, command, "--help")
         assert code == 0
         assert "Example" in out

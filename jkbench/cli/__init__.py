@@ -14,6 +14,7 @@ from jkbench.cli.leaderboard import leaderboard
 from jkbench.cli.listing import list_
 from jkbench.cli.new import new
 from jkbench.cli.plan import plan
+from jkbench.cli.profile import profile
 from jkbench.cli.run import run
 from jkbench.cli.status import status
 from jkbench.errors import UserError
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, list_, new, check, leaderboard, status, completion):
+for command in (run, plan, list_, new, check, leaderboard, status, profile, completion):
     cli.add_command(command)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from jkbench import fingerprint
 from jkbench.engine.resident import Resident
 from jkbench.engine.signals import Batch, Setting, SignalCache, Signals, TeacherSignals
+from jkbench.method import Method
 from jkbench.models.network import Network
 from jkbench.streams import numpy_stream, seed_of
 from jkbench.task import Training
@@ -198,6 +199,12 @@ class Loop:
         self._clocked = spent
         if self.timeout is not None and spent > self.timeout:
             raise TimedOut(f"stopped after {spent:.0f} s, at step {step + 1} of {len(self.order)}")
+
+    def unbudgeted_step(self, method: Method, step: int = 0) -> None:
+        """One optimiser step on the batch of ``step`` outside the budget: for measuring what a step costs."""
+        batch = self.batch(step)
+        self._stepped = False
+        self.step(method.loss(batch, *self.signals(batch)))
 
     def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
         """One optimiser step on the sum of the terms. Raises ValueError where there is no term or one is no scalar."""

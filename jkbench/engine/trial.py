@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from jkbench.plugins.loading import load
 from jkbench.records import schema
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
+from jkbench.task import Task
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,28 @@ def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, whatever happens in it; only Ctrl-C and the like are raised."""
     environment.exact()
     base = blank(trial) | {"environment": environment.describe(where.device)}
-    attempt = _Attempt(trial, where)
+    ready: Ready | None = None
+
+    def record(**outcome: Any) -> Record:
+        return Record(**base, **({} if ready is None else facts(ready, where)), **outcome)
+
     try:
         with seeded("layers", trial.seed):  # whatever a layer draws for itself (dropout) is the trial's own
-            metrics, predicted = attempt.run()
-        return Record(
-            **base, **attempt.facts(), status="ok", metrics=metrics, predictions=schema.pack_labels(predicted)
-        )
+            data = resident.of_task(trial.task, trial.datasets)
+            environment.reset_peak_memory(where.device)
+            ready = make_ready(trial, where.device, data, kept_references(trial, where, data), where.timeout)
+            metrics, predicted = train_and_score(ready)
+        return record(status="ok", metrics=metrics, predictions=schema.pack_labels(predicted))
     except Diverged as error:
-        return Record(**base, **attempt.facts(), status="diverged", message=str(error))
+        return record(status="diverged", message=str(error))
     except TimedOut as error:
-        return Record(**base, **attempt.facts(), status="timeout", message=str(error))
+        return record(status="timeout", message=str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
-        return Record(**base, status="oom", message=str(error).split("\n")[0] or "out of memory")
+        return record(status="oom", message=str(error).split("\n")[0] or "out of memory")
     except UserError as error:
-        return Record(**base, status="failed", message=str(error))
+        return record(status="failed", message=str(error))
     except Exception as error:
-        return Record(**base, status="failed", message=last_lines(error))
+        return record(status="failed", message=last_lines(error))
 
 
 def last_lines(error: BaseException, count: int = 3) -> str:
@@ -70,113 +76,147 @@ def last_lines(error: BaseException, count: int = 3) -> str:
     return "\n".join([*lines, f"{type(error).__name__}: {error}"])
 
 
-def build_student(task_data: TaskData, trial: Trial, method: Method) -> Network:
-    """The student at the trial's seed, before a method chooses another start."""
+@dataclass(frozen=True)
+class Ready:
+    """A trial that is ready to train: everything that its method, its seed and its task decide."""
+
+    trial: Trial
+    method: Method
+    loop: Loop
+    student: Network
+    teacher: Reference | None
+    scored: Resident
+    data: schema.Data
+    pairing: schema.Pairing
+
+
+References = Callable[[recipe.Role], Reference]
+"""The trained network of a role; `UserError` where the task has none."""
+
+
+def kept_references(trial: Trial, where: Where, data: TaskData) -> References:
+    """The reference networks of the leaderboard folder, trained there when they are missing."""
+
+    def obtain(role: recipe.Role) -> Reference:
+        made = recipe.of_task(trial.task, trial.datasets, role)
+        if made is None:
+            raise UserError(f"a {trial.task.kind} task has no teacher, and no student that saw what it saw")
+        return reference.obtain(where.folder, made, data.source, where.device)
+
+    return obtain
+
+
+def make_ready(
+    trial: Trial, device: torch.device, data: TaskData, references: References, timeout: float | None = None
+) -> Ready:
+    """Everything before the first step. `UserError` where task, networks or method do not fit together."""
     task = trial.task
-    channels, size = task_data.target.size
-    outputs = None
-    if task.kind == "transfer" or (task.teacher is not None and method.separate_head):
-        outputs = len(task_data.source.classes)
-    return build(task.student.architecture, channels, size, len(task_data.target.classes), trial.seed, outputs)
-
-
-class _Attempt:
-    """One run of a trial; what it knows so far is kept for the record of a failure."""
-
-    def __init__(self, trial: Trial, where: Where) -> None:
-        self.trial = trial
-        self.where = where
-        self.teacher: Reference | None = None
-        self.loop: Loop | None = None
-        self.pairing: schema.Pairing | None = None
-        self.data: schema.Data | None = None
-        self.peak: float | None = None
-
-    def run(self) -> tuple[dict[str, float], list[int]]:
-        """Train, then score at the last step."""
-        task, device = self.trial.task, self.where.device
-        method: Method = load(self.trial.row.source)(**self.trial.row.parameters)
-        data = resident.of_task(task, self.trial.datasets)
-        self.teacher = self._reference("teacher", data)
-        train, scored = self._images(data)
-        environment.reset_peak_memory(device)
-        student = build_student(data, self.trial, method)
-        initial = copy.deepcopy(student.state_dict())
-        student.load_state_dict(self._start(method, initial, data))
-        student.to(device)
-        teacher = None if self.teacher is None else self.teacher.network
-        self.loop = make_loop(self.trial, student, teacher, train, self.where.timeout)
-        prepare(self.loop, method, self.trial.seed)
-        self._pair(train, initial)
-        method.fit(self.loop)
-        if self.loop.trace.steps != len(self.loop):
-            raise RuntimeError(f"fit() took {self.loop.trace.steps} steps; the budget is {len(self.loop)}")
-        metrics = scoring.score(
-            student, scored, teacher if task.same_labels else None, task.evaluation.noise, task.evaluation.noise_draws
-        )
-        self.peak = environment.peak_memory_mb(device)
-        return metrics
-
-    def _reference(self, role: recipe.Role, data: TaskData) -> Reference | None:
-        made = recipe.of_task(self.trial.task, self.trial.datasets, role)
-        return None if made is None else reference.obtain(self.where.folder, made, data.source, self.where.device)
-
-    def _start(self, method: Method, initial: Mapping[str, Tensor], data: TaskData) -> Mapping[str, Tensor]:
-        def pretrained() -> Mapping[str, Tensor]:
-            found = self._reference("student", data)
-            if found is None:
-                raise UserError("a robustness task has no pre-trained student")
-            same = self.trial.task.same_labels
-            return {name: value for name, value in found.state.items() if same or name.startswith("body.")}
-
-        return method.initial(Start(initial, pretrained))
-
-    def _images(self, data: TaskData) -> tuple[Resident, Resident]:
-        splits, trial = data.target.splits, self.trial
-        chosen = subset(splits["train"].labels, trial.shots, trial.seed)
-        train = resident.reside(splits["train"].take(chosen), data.normalisation, self.where.device)
-        scored = resident.reside(splits[trial.split], data.normalisation, self.where.device)
-        self.data = schema.Data(
-            dataset=trial.task.target.dataset,
+    method: Method = load(trial.row.source)(**trial.row.parameters)
+    teacher = references("teacher") if task.teacher is not None else None
+    splits = data.target.splits
+    chosen = subset(splits["train"].labels, trial.shots, trial.seed)
+    train = resident.reside(splits["train"].take(chosen), data.normalisation, device)
+    student = build_student(data, trial, method)
+    initial = copy.deepcopy(student.state_dict())
+    student.load_state_dict(method.initial(Start(initial, lambda: _pretrained(task, references("student")))))
+    student.to(device)
+    network = None if teacher is None else teacher.network
+    pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
+    setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
+    cache = None if network is None else SignalCache(network, train, setting)
+    loop = Loop(train, student, task.student.training, setting, trial.seed, network, cache, timeout)
+    loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
+    return Ready(
+        trial=trial,
+        method=method,
+        loop=loop,
+        student=student,
+        teacher=teacher,
+        scored=resident.reside(splits[trial.split], data.normalisation, device),
+        data=schema.Data(
+            dataset=task.target.dataset,
             content=data.target.content,
             train_images=len(train),
-            scored_images=len(scored),
+            scored_images=len(splits[trial.split]),
             classes=len(data.target.classes),
-        )
-        return train, scored
+        ),
+        pairing=_pairing(train, initial, loop),
+    )
 
-    def _pair(self, train: Resident, initial: Mapping[str, Tensor]) -> None:
-        assert self.loop is not None
-        common = {name: value for name, value in initial.items() if not name.startswith("teacher_head.")}
-        self.pairing = schema.Pairing(
-            subset=fingerprint.of_bytes(train.images.cpu().numpy().tobytes(), train.labels.cpu().numpy().tobytes()),
-            initial=reference.weights_hash(common),
-            order=self.loop.order_hash,
-        )
 
-    def facts(self) -> dict[str, Any]:
-        """What a record says beside its metrics, as far as the attempt came."""
-        facts: dict[str, Any] = {"data": self.data, "pairing": self.pairing}
-        if self.teacher is not None:
-            made = self.teacher.recipe
-            facts["teacher"] = schema.Teacher(
-                recipe=made.hash,
-                weights=self.teacher.weights,
-                architecture=made.architecture,
-                accuracy=self.teacher.accuracy,
-            )
-        if self.loop is not None:
-            trace = self.loop.trace
-            facts |= {"curve_steps": trace.curve_steps, "curves": _finite(trace.curves)}
-            facts["cost"] = schema.Cost(
-                seconds=trace.seconds or sum(trace.step_seconds),
-                step_ms=trace.step_ms,
-                steps=trace.steps,
-                peak_memory_mb=self.peak or environment.peak_memory_mb(self.where.device),
-                trainable_parameters=self.loop.trainable_parameters,
-                alone=self.where.alone,
-            )
-        return facts
+def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
+    """The student at the trial's seed, before a method chooses another start."""
+    task = trial.task
+    channels, size = data.target.size
+    outputs = None
+    if task.kind == "transfer" or (task.teacher is not None and method.separate_head):
+        outputs = len(data.source.classes)
+    return build(task.student.architecture, channels, size, len(data.target.classes), trial.seed, outputs)
+
+
+def _pretrained(task: Task, student: Reference) -> Mapping[str, Tensor]:
+    """The weights that carry over: all where the labels are the same, else the body's."""
+    return {name: value for name, value in student.state.items() if task.same_labels or name.startswith("body.")}
+
+
+def _own_modules(loop: Loop, method: Method, seed: int) -> Mapping[str, nn.Module]:
+    """A method's modules; their weights come from a stream of their own, and reading shapes leaves no trace."""
+    if type(method).modules is Method.modules:
+        return {}
+    state, noise = copy.deepcopy(loop.student.state_dict()), loop.noise.get_state()
+    loop.inputs = method.inputs
+    with seeded("init", "modules", seed):
+        modules = method.modules(*loop.signals(loop.batch(0)))
+    loop.student.load_state_dict(state)
+    loop.noise.set_state(noise)
+    return {name: module.to(loop.device) for name, module in modules.items()}
+
+
+def _pairing(train: Resident, initial: Mapping[str, Tensor], loop: Loop) -> schema.Pairing:
+    common = {name: value for name, value in initial.items() if not name.startswith("teacher_head.")}
+    return schema.Pairing(
+        subset=fingerprint.of_bytes(train.images.cpu().numpy().tobytes(), train.labels.cpu().numpy().tobytes()),
+        initial=reference.weights_hash(common),
+        order=loop.order_hash,
+    )
+
+
+def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
+    """Train by the method's loop, then score at the last step: metrics and predicted labels."""
+    loop, task = ready.loop, ready.trial.task
+    ready.method.fit(loop)
+    if loop.trace.steps != len(loop):
+        raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
+    teacher = ready.teacher.network if ready.teacher is not None and task.same_labels else None
+    return scoring.score(ready.student, ready.scored, teacher, task.evaluation.noise, task.evaluation.noise_draws)
+
+
+def facts(ready: Ready, where: Where) -> dict[str, Any]:
+    """What a record says beside its outcome, as far as the training came."""
+    trace = ready.loop.trace
+    found: dict[str, Any] = {
+        "data": ready.data,
+        "pairing": ready.pairing,
+        "curve_steps": trace.curve_steps,
+        "curves": _finite(trace.curves),
+        "cost": schema.Cost(
+            seconds=trace.seconds or sum(trace.step_seconds),
+            step_ms=trace.step_ms,
+            steps=trace.steps,
+            peak_memory_mb=environment.peak_memory_mb(where.device),
+            trainable_parameters=ready.loop.trainable_parameters,
+            alone=where.alone,
+        ),
+    }
+    if ready.teacher is not None:
+        made = ready.teacher.recipe
+        found["teacher"] = schema.Teacher(
+            recipe=made.hash,
+            weights=ready.teacher.weights,
+            architecture=made.architecture,
+            accuracy=ready.teacher.accuracy,
+        )
+    return found
 
 
 def _finite(curves: Mapping[str, list[float]]) -> dict[str, list[float]]:
@@ -186,29 +226,3 @@ def _finite(curves: Mapping[str, list[float]]) -> dict[str, list[float]]:
         bad = next((at for at, value in enumerate(values) if value - value != 0), len(values))
         kept[name] = values[:bad]
     return kept
-
-
-def make_loop(
-    trial: Trial, student: Network, teacher: Network | None, train: Resident, timeout: float | None = None
-) -> Loop:
-    """The loop of a trial: what is matched with what, and the teacher's cache. `UserError` where layers do not fit."""
-    task = trial.task
-    pairs = () if teacher is None else matched_layers(student, teacher, task.matching, train.read(slice(0, 1)))
-    setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
-    cache = None if teacher is None else SignalCache(teacher, train, setting)
-    return Loop(train, student, task.student.training, setting, trial.seed, teacher, cache, timeout)
-
-
-def prepare(loop: Loop, method: Method, seed: int) -> None:
-    """Give the loop the method's inputs and modules; the modules' weights come from a stream of their own."""
-    modules: Mapping[str, nn.Module] = {}
-    if type(method).modules is not Method.modules:
-        state = copy.deepcopy(loop.student.state_dict())
-        noise = loop.noise.get_state()
-        with seeded("init", "modules", seed):
-            modules = method.modules(*loop.signals(loop.batch(0)))
-        loop.student.load_state_dict(state)  # reading shapes leaves no trace in batch-norm statistics
-        loop.noise.set_state(noise)
-        for module in modules.values():
-            module.to(loop.device)
-    loop.prepare(method.inputs, modules)

@@ -1,0 +1,173 @@
+"""What a step of each method costs, and how far it is from what the machine can do.
+
+Operations and bytes of one step are counted as its kernels run (by the formulas of `torch.utils.flop_counter`, whose
+own context does not live with `autograd.grad`); the machine's ceilings are measured with a large matrix product and
+a large copy, on the same device with the same threads. The floor of a step is the larger of operations over the
+product's rate and bytes over the copy's; its share of the ceiling is floor over measured time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from jkbench.engine import environment, resident
+from jkbench.engine.loop import Loop
+from jkbench.engine.signals import Batch, Signals
+from jkbench.engine.trial import Ready, Where, kept_references, make_ready
+from jkbench.maths import cross_entropy
+from jkbench.method import Method
+from jkbench.plan import Trial
+
+WARM_UP = 10
+STEPS = 40
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the device reaches: operations a second in a matrix product, bytes a second in a copy (read and written)."""
+
+    operations: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One method's step: medians over steps after warm-up."""
+
+    label: str
+    milliseconds: float
+    images_per_second: float
+    operations: float
+    bytes: float
+    peak_memory_mb: float
+    floor_milliseconds: float
+
+    @property
+    def share(self) -> float:
+        """Of the ceiling: 1 is a step as fast as the machine allows."""
+        return self.floor_milliseconds / self.milliseconds
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up operations, and the bytes of the operands and results of every kernel; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.operations += formula(*args, **(kwargs or {}), out_val=out)
+        if not func.is_view:
+            self.bytes += sum(tensor.nbytes for tensor in _tensors([args, kwargs or {}, out]))
+        return out
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _seconds(run: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    """Seconds of each run: device events on CUDA, the clock on CPU."""
+    found = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            run()
+            end.record()
+            torch.cuda.synchronize(device)
+            found.append(start.elapsed_time(end) / 1000)
+        else:
+            began = time.perf_counter()
+            run()
+            found.append(time.perf_counter() - began)
+    return found
+
+
+def ceilings(device: torch.device) -> Ceilings:
+    """Measured on the device as it is now: a 1024³ (CUDA: 8192³) product and a copy of 256 MiB, the best of several."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.ones(size, size, device=device) for _ in range(2))
+    source = torch.ones(2**26, device=device)
+    target = torch.empty_like(source)
+    product = min(_seconds(lambda: torch.mm(a, b), device, 8)[2:])
+    copy = min(_seconds(lambda: target.copy_(source), device, 8)[2:])
+    return Ceilings(2 * size**3 / product, 2 * source.nbytes / copy)
+
+
+class _CrossEntropy(Method):
+    """The plain step that the others are counted in."""
+
+    def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> Iterator[tuple[str, Tensor]]:
+        yield "ce", cross_entropy(student.logits, batch.y)
+
+
+def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepCost]]:
+    """The cost of a plain cross-entropy step, then of each trial's method, on that trial's images and networks.
+
+    The steps of all are taken in turns, so that what else the machine does falls on all alike.
+    """
+    environment.exact()
+    limits = ceilings(where.device)
+    plain = _ready(trials[0], where)
+    plain.loop.prepare(lambda batch: batch.x, {})
+    named = [("cross-entropy", plain.loop, _CrossEntropy())]
+    for trial in trials:
+        ready = _ready(trial, where)
+        named.append((trial.row.label, ready.loop, ready.method))
+    counted = [_count(loop, method) for _, loop, method in named]
+    times: list[list[float]] = [[] for _ in named]
+    for _ in range(WARM_UP + STEPS):
+        for taken, (_, loop, method) in zip(times, named, strict=True):
+            taken += _seconds(partial(loop.unbudgeted_step, method), where.device, 1)
+    costs = []
+    for (label, loop, method), (operations, moved), taken in zip(named, counted, times, strict=True):
+        environment.reset_peak_memory(where.device)
+        loop.unbudgeted_step(method)
+        median = statistics.median(taken[WARM_UP:])
+        costs.append(
+            StepCost(
+                label=label,
+                milliseconds=1000 * median,
+                images_per_second=len(loop.order[0]) / median,
+                operations=operations,
+                bytes=moved,
+                peak_memory_mb=environment.peak_memory_mb(where.device),
+                floor_milliseconds=1000 * max(operations / limits.operations, moved / limits.bytes),
+            )
+        )
+    return limits, costs
+
+
+def _ready(trial: Trial, where: Where) -> Ready:
+    data = resident.of_task(trial.task, trial.datasets)
+    return make_ready(trial, where.device, data, kept_references(trial, where, data))
+
+
+def _count(loop: Loop, method: Method) -> tuple[float, float]:
+    """Operations and bytes of one step, with the teacher's signals already kept."""
+    loop.unbudgeted_step(method)
+    with _Counter() as counter:
+        loop.unbudgeted_step(method)
+    return float(counter.operations), float(counter.bytes)
