@@ -132,7 +132,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     limits = ceilings(where.device)
     plain = _ready(trials[0], where)
     plain.loop.prepare(lambda batch: batch.x, {})
-    named = [("cross-entropy", plain.loop, _CrossEntropy())]
+    named: list[tuple[str, Loop, Method]] = [("cross-entropy", plain.loop, _CrossEntropy())]
     for trial in trials:
         ready = _ready(trial, where)
         named.append((trial.row.label, ready.loop, ready.method))
