@@ -270,6 +270,9 @@ def test_a_teacher_is_trained_once_and_checked_on_load(index: Index, tmp_path: P
     assert path.stat().st_mtime_ns == written
     again = reference.train(found, data, small.CPU, lambda step, steps: None)
     assert again.weights == kept.weights
+    before = path.read_bytes()
+    reference.store(again, data, tmp_path)
+    assert path.read_bytes() == before
     assert again.accuracy == kept.accuracy
 
 

@@ -28,6 +28,9 @@ from jkbench.recipe import Recipe
 from jkbench.records.files import locked, write_atomically
 
 
+METADATA = "jkbench"
+
+
 @dataclass(frozen=True)
 class Reference:
     """A trained reference network, in evaluation mode, its weights fixed."""
@@ -86,13 +89,14 @@ def store(reference: Reference, data: Loaded, folder: Path) -> Path:
     """Keep a reference network, atomically."""
     target = path(folder, reference.recipe)
     metadata = {
-        "recipe": json.dumps(reference.recipe.content, sort_keys=True),
+        "recipe": reference.recipe.content,
         "content": data.content,
         "weights": reference.weights,
-        "accuracy": repr(reference.accuracy),
+        "accuracy": reference.accuracy,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in reference.state.items()}
-    write_atomically(target, save(tensors, metadata))
+    # under one key: safetensors writes several in no fixed order, and equal networks should be equal files
+    write_atomically(target, save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)}))
     return target
 
 
@@ -102,11 +106,11 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     hint = "delete the file to train it again, or put back the right one"
     try:
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
+            metadata = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
-    if metadata.get("recipe") != json.dumps(recipe.content, sort_keys=True):
+    if metadata.get("recipe") != recipe.content:
         raise UserError(f"the {recipe.role} in {file} was made by another recipe than its name says", hint)
     if metadata.get("content") != data.content:
         raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
@@ -117,7 +121,7 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     network.load_state_dict(state)
     network.to(device)
     _fix(network)
-    return Reference(recipe, network, metadata["weights"], float(metadata["accuracy"]), len(data.classes))
+    return Reference(recipe, network, metadata["weights"], metadata["accuracy"], len(data.classes))
 
 
 _LOADED: dict[tuple[Path, int, torch.device], Reference] = {}
