@@ -27,7 +27,6 @@ from jkbench.models.network import Network, build
 from jkbench.recipe import Recipe
 from jkbench.records.files import locked, write_atomically
 
-
 METADATA = "jkbench"
 
 
