@@ -92,10 +92,11 @@ class Student(_Model):
 class Matching(_Model):
     """Choices that the paper leaves open, the same for every method."""
 
-    batch_norm: Literal["batch", "running", "constant"] = Field(
-        default="constant",
-        description="statistics in the student's Jacobian pass: the batch's, differentiated through (samples are "
-        "coupled); the running ones; or the batch's taken as constants (a per-sample Jacobian)",
+    batch_norm: Literal["per-sample", "batch", "running", "constant"] = Field(
+        default="per-sample",
+        description="statistics in the student's Jacobian pass. per-sample: the batch's, constant in the inputs but "
+        "not in the weights; batch: differentiated through, which couples the samples; running: the running ones; "
+        "constant: the batch's, constant in the weights too",
     )
     layers: tuple[tuple[str, str], ...] | None = Field(
         default=None,
@@ -130,7 +131,7 @@ class Task(_Model):
     matching: Matching = Matching()
     evaluation: Evaluation = Evaluation()
     baseline: str = Field(default="scratch", description="the row that gains are counted from")
-    methods: dict[str, Parameters | list[Parameters]] = Field(
+    methods: dict[str, Parameters | Annotated[list[Parameters], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="a method's parameters in this task; a list makes several rows of it. The rest keep their own",
     )

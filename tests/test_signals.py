@@ -105,7 +105,7 @@ def test_the_student_reads_the_teachers_rows_and_pixels(index: Index, references
     torch.testing.assert_close(live.attention_jacobian(peaks)[0], pixel.flatten(1))
 
 
-@pytest.mark.parametrize("mode", ["running", "constant"])
+@pytest.mark.parametrize("mode", ["per-sample", "running", "constant"])
 def test_a_students_jacobian_is_per_sample_in_train_mode(index: Index, references: Path, mode: str) -> None:
     """Changing another image of the batch's *gradient path* changes nothing: rows equal one-image Jacobians of the
     network with its batch norms written out as fixed affine maps."""
@@ -116,6 +116,7 @@ def test_a_students_jacobian_is_per_sample_in_train_mode(index: Index, reference
     with torch.no_grad():
         student(batch.x)  # running statistics that are not the initial ones
     signals = Signals(student, batch.x, batch.y, setting, is_student=True)
+    torch.testing.assert_close(signals.logits, signals._jacobian_outputs.logits) if mode == "per-sample" else None
     ours = signals.jacobian(batch.correct)[:, 0]
     fixed: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -129,7 +130,7 @@ def test_a_students_jacobian_is_per_sample_in_train_mode(index: Index, reference
                     if statistics is None:
                         fixed[key] = (
                             (out.mean((0, 2, 3)), out.var((0, 2, 3), correction=0))
-                            if mode == "constant"
+                            if mode != "running"
                             else (module.running_mean, module.running_var)
                         )
                     mean, variance = fixed[key]

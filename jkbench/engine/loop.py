@@ -154,11 +154,13 @@ class Loop:
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
         """Student's and teacher's signals on what the method makes both networks see."""
+        version = batch.x._version
         x = self.inputs(batch)
+        unchanged = x is batch.x and batch.x._version == version  # a method may also write into the images
         student = Signals(self.student, x, batch.y, self.setting, True, self.modules)
         if self.teacher is None:
             return student, None
-        if x is batch.x and self.cache is not None:
+        if unchanged and self.cache is not None:
             return student, TeacherSignals(self.teacher, batch, self.setting, self.cache)
         return student, Signals(self.teacher, x, batch.y, self.setting, False)
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from jkbench import fingerprint
 from jkbench.engine import resident, scoring
-from jkbench.engine.loop import Loop
+from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.resident import Loaded
 from jkbench.engine.signals import Setting
 from jkbench.errors import UserError
 from jkbench.maths import cross_entropy
-from jkbench.models.network import Network, build
+from jkbench.models.network import Network, build, seeded
 from jkbench.recipe import Recipe
 from jkbench.records.files import locked, write_atomically
 
@@ -66,9 +66,15 @@ def train(recipe: Recipe, data: Loaded, device: torch.device, progress: Callable
     images = resident.reside(data.splits["train"], resident.statistics(data.splits["train"]), device)
     loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
     loop.prepare(lambda batch: batch.x, {})
-    for batch, student, _ in loop:
-        loop.step([("ce", cross_entropy(student.logits, batch.y))])
-        progress(batch.step + 1, len(loop))
+    try:
+        with seeded("layers", recipe.role, recipe.seed):
+            for batch, student, _ in loop:
+                loop.step([("ce", cross_entropy(student.logits, batch.y))])
+                progress(batch.step + 1, len(loop))
+    except Diverged as error:
+        raise UserError(
+            f"the {recipe.role} {recipe.architecture} cannot be trained: {error}", "lower its learning_rate"
+        ) from None
     return _finished(recipe, network, data, device)
 
 

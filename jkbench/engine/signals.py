@@ -18,7 +18,7 @@ from torch.nn import functional
 from jkbench import maths
 from jkbench.engine.resident import Resident
 from jkbench.errors import UserError
-from jkbench.models.batchnorm import batch_norm_statistics
+from jkbench.models.batchnorm import Inputs, batch_norm_statistics, recorded_inputs, statistics_of
 from jkbench.models.network import Network, Outputs
 
 Layers = Literal["all", "first", "last"]
@@ -77,7 +77,7 @@ class Setting:
 
     pairs: tuple[Pair, ...]
     same_labels: bool
-    batch_norm: Literal["batch", "running", "constant"]
+    batch_norm: Literal["per-sample", "batch", "running", "constant"]
 
     def select(self, layers: Layers) -> Sequence[Pair]:
         """The pairs that ``layers`` names, shallow to deep. `UserError` where there is none."""
@@ -109,8 +109,23 @@ class Signals:
         self.modules: Mapping[str, nn.Module] = modules or {}
 
     @cached_property
+    def _normalises(self) -> bool:
+        """Whether the network has batch norm in train mode, which couples the samples."""
+        return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self._network.modules())
+
+    @cached_property
+    def _pass(self) -> tuple[Outputs, Inputs]:
+        """The one pass that losses on outputs are taken of, and what went into its batch norms."""
+        if not self._normalises or self._setting.batch_norm == "batch":
+            return self._network(self._x), {}
+        if self._setting.batch_norm != "per-sample":
+            return self._network(self._x.detach()), {}
+        with recorded_inputs(self._network) as inputs:
+            return self._network(self._x.detach()), inputs
+
+    @property
     def _outputs(self) -> Outputs:
-        return self._network(self._x)
+        return self._pass[0]
 
     @cached_property
     def _jacobian_outputs(self) -> Outputs:
@@ -118,10 +133,15 @@ class Signals:
 
         A network without batch norm in train mode has one pass for both.
         """
-        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self._network.modules())
-        if not norms or self._setting.batch_norm == "batch":
-            return self._outputs
-        with batch_norm_statistics(self._network, self._setting.batch_norm):
+        mode = self._setting.batch_norm
+        outputs = self._outputs  # always taken: it is the pass that running statistics learn from
+        if not self._normalises or mode == "batch":
+            return outputs
+        with (
+            statistics_of(self._network, self._pass[1])
+            if mode == "per-sample"
+            else batch_norm_statistics(self._network, mode)
+        ):
             return self._network(self._x)
 
     def _constant(self, value: Tensor) -> Tensor:
@@ -157,25 +177,30 @@ class Signals:
         `UserError` for ``correct`` where the labels are not the teacher's, and for any other word.
         """
         kind, _, count = choice.partition(":")
+        # only the teacher's own rows are kept by name: the student's largest output is another row
+        name = None if self._is_student else choice
         if kind == "auto":
-            kind = choice = "correct" if self._setting.same_labels else "largest"
+            kind = "correct" if self._setting.same_labels else "largest"
+            name = name and kind
         if kind == "correct":
             if not self._setting.same_labels:
                 raise UserError(
                     "the teacher has no output for the correct class here", "take rows=largest or rows=auto"
                 )
-            return Rows(maths.correct_rows(self._y), name=choice)
+            return Rows(maths.correct_rows(self._y), name=name)
         if kind == "largest":
-            return Rows(maths.largest_rows(self.teacher_logits), name=choice)
+            return Rows(maths.largest_rows(self.teacher_logits), name=name)
         if kind == "top" and count.isdigit():
-            return Rows(maths.top_rows(self.teacher_logits, int(count)), name=choice)
+            return Rows(maths.top_rows(self.teacher_logits, int(count)), name=name)
         if kind == "full":
             outputs = self.teacher_logits.shape[1]
-            return Rows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=choice)
+            return Rows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=name)
         raise UserError(f"there are no rows {choice!r}", "auto, correct, largest, top:J, full")
 
     def jacobian(self, rows: Rows) -> Tensor:
         """Rows of the Jacobian of the logits by the inputs, B×R×D."""
+        if rows.head == "logits" and not self._is_student and not self._setting.same_labels:
+            raise UserError("the teacher has no output for the correct class", "take teacher.rows('largest') or 'auto'")
         outputs = getattr(self._jacobian_outputs, rows.head)
         return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._is_student)
 
@@ -261,7 +286,7 @@ class TeacherSignals(Signals):
     def jacobian(self, rows: Rows) -> Tensor:
         """Rows of the Jacobian, B×R×D: kept where the rows bear a name."""
         name = rows.name
-        if name is None:
+        if name is None or (name == "correct" and not self._setting.same_labels):
             return self._live.jacobian(rows)
         return self._get(f"jacobian {name}", lambda live: live.jacobian(live.rows(name)))
 

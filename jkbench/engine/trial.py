@@ -65,7 +65,7 @@ def run(trial: Trial, where: Where) -> Record:
         return record(status="oom", message=str(error).split("\n")[0] or "out of memory")
     except UserError as error:
         return record(status="failed", message=str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that exits ends its own trial alone
         return record(status="failed", message=last_lines(error))
 
 
@@ -187,6 +187,8 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     ready.method.fit(loop)
     if loop.trace.steps != len(loop):
         raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
+    if not all(bool(value.isfinite().all()) for value in ready.student.state_dict().values()):
+        raise Diverged("the weights are not finite after the last step")
     teacher = ready.teacher.network if ready.teacher is not None and task.same_labels else None
     return scoring.score(ready.student, ready.scored, teacher, task.evaluation.noise, task.evaluation.noise_draws)
 

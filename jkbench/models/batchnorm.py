@@ -1,13 +1,16 @@
 """Where batch norm takes its statistics from, while Jacobians are taken.
 
 In train mode a batch norm divides each sample by statistics of the whole batch, so that every sample's output depends
-on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. There is no one right
-answer; there are three, and a task names the one it takes.
+on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. A task names its way:
+
+* ``per-sample`` (`recorded_inputs`, `statistics_of`): the batch's statistics, constant in the inputs but not in the
+  weights. A per-sample Jacobian of the function that train mode computes, and the whole gradient by the weights.
+* ``batch``, ``running``, ``constant`` (`batch_norm_statistics`): see there for what each leaves out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -108,3 +111,64 @@ class _Substitute:
         for hook in self.hooks:
             hook.remove()
         self.undo()
+
+
+Inputs = Mapping[_BatchNorm, Sequence[Tensor]]
+"""What went into each batch norm of a forward pass, call by call."""
+
+
+@contextmanager
+def recorded_inputs(network: nn.Module) -> Iterator[Inputs]:
+    """Keep what goes into every batch norm of ``network`` in forward passes inside the context."""
+    kept: dict[_BatchNorm, list[Tensor]] = {}
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, _BatchNorm)
+        kept.setdefault(module, []).append(inputs[0])
+
+    hooks = [m.register_forward_pre_hook(keep) for m in network.modules() if isinstance(m, _BatchNorm)]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def statistics_of(network: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Normalise with the batch statistics of an earlier pass, the weights' graph included.
+
+    With ``inputs`` recorded from a pass over the same batch that did not depend on the leaf ``x`` of this one, the
+    values are those of train mode, the gradient by ``x`` is per sample, and the gradient by the weights is whole: it
+    holds how the statistics move with the weights. (Statistics as constants of the weights too would leave it with
+    a radial part that train mode does not have: a batch norm undoes a rescaling of the weights before it.)
+    """
+    calls = {module: iter(values) for module, values in inputs.items()}
+    before: dict[nn.Module, tuple[bool, Tensor | None, Tensor | None]] = {}
+
+    def put(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        assert isinstance(module, _BatchNorm)
+        values = next(calls[module])
+        variance, mean = torch.var_mean(values, [d for d in range(values.ndim) if d != 1], correction=0, keepdim=True)
+        before[module] = (module.training, module.running_mean, module.running_var)
+        # the module itself then only scales and shifts (and activates, where it is timm's)
+        module.training = False
+        flat = mean.detach().flatten()
+        module.running_mean, module.running_var = torch.zeros_like(flat), torch.full_like(flat, 1 - module.eps)
+        return ((given[0] - mean) * (variance + module.eps).rsqrt(),)
+
+    def undo(module: nn.Module, *_: object) -> None:
+        if module in before:
+            assert isinstance(module, _BatchNorm)
+            module.training, module.running_mean, module.running_var = before.pop(module)
+
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    hooks = [module.register_forward_pre_hook(put) for module in norms]
+    hooks += [module.register_forward_hook(undo, prepend=True, always_call=True) for module in norms]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in list(before):
+            undo(module)

@@ -32,7 +32,7 @@ def _load(path: Path, class_name: str, code: str) -> Any:
     try:
         spec.loader.exec_module(module)
         return getattr(module, class_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = inside[-1].lineno if inside else 1

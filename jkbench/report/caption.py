@@ -14,7 +14,8 @@ _T = TypeVar("_T", str, int)
 _BATCH_NORM = {
     "batch": "the batch's statistics, differentiated through (samples are coupled)",
     "running": "the running statistics",
-    "constant": "the batch's statistics taken as constants (a per-sample Jacobian)",
+    "per-sample": "the batch's statistics, constant in the inputs and not in the weights (a per-sample Jacobian)",
+    "constant": "the batch's statistics taken as constants, in the weights too (a per-sample Jacobian)",
 }
 
 
