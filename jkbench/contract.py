@@ -67,6 +67,7 @@ def check(path: Path) -> Iterator[Finding]:
     """Try the plugin in ``path`` against its contract, finding by finding. `UserError` where there is no such file."""
     if not path.is_file():
         raise UserError(f"there is no file {path}", "jkbench new method NAME writes one")
+    torch.set_num_threads(1)  # the networks are tiny: a second thread would only wait for the first
     as_dataset = read(path, "dataset", "check")
     if as_dataset.class_name:
         yield from check_dataset(as_dataset)
@@ -132,7 +133,7 @@ def _reads_images(source: Source) -> str | None:
         else:
             continue
         for name in names:
-            if any(name == reader or name.startswith(reader + ".") for reader in _READERS):
+            if name in ("sklearn", "torchvision") or any(f"{name}.".startswith(f"{reader}.") for reader in _READERS):
                 return f"{source.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"
     return None
 
@@ -143,6 +144,7 @@ class _Run:
 
     terms: list[tuple[str, float]] = field(default_factory=list)
     student_gradient: float = 0.0
+    term_gradients: dict[str, float] = field(default_factory=dict)
     teacher_gradient: bool = False
     teacher_moved: bool = False
     global_state_moved: bool = False
@@ -160,6 +162,14 @@ class _Watched(Loop):
         self.watched.terms += [
             (name, float(term.detach())) for name, term in named if isinstance(term, Tensor) and not term.ndim
         ]
+        weights = [p for p in self.student.parameters() if p.requires_grad]
+        for name, term in named:
+            reached = 0.0
+            if isinstance(term, Tensor) and term.requires_grad:
+                found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+                reached = sum(float(gradient.abs().sum()) for gradient in found if gradient is not None)
+            seen = self.watched.term_gradients
+            seen[name] = max(seen.get(name, 0.0), reached)
         if self.teacher is not None and named:
             total = torch.stack([term for _, term in named]).sum()
             found = torch.autograd.grad(total, list(self.teacher.parameters()), retain_graph=True, allow_unused=True)
@@ -173,7 +183,8 @@ class _Watched(Loop):
 
 
 def _check_on(task: Task, source: Source) -> Iterator[Finding]:
-    index = Index({"method": {source.name: source}, "dataset": discover().datasets()})
+    found = discover()
+    index = Index({"method": {**found.methods(), source.name: source}, "dataset": found.datasets()})
     trial = planning.make(task, index, source.name, seeds=[0]).trials[0]
     data = resident.of_task(task, trial.datasets)
     references = _references(task, index, data)
@@ -190,6 +201,9 @@ def _check_on(task: Task, source: Source) -> Iterator[Finding]:
     yield Finding(
         "gradients reach the student", first.student_gradient > 0, f"largest sum {first.student_gradient:.3g}"
     )
+    idle = [name for name, reached in first.term_gradients.items() if not reached > 0]
+    told = f"{', '.join(idle)} trains nothing: was its gradient taken without create_graph?" if idle else ""
+    yield Finding("every loss term has a gradient by the student's weights", not idle, told)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.teacher_moved
         yield Finding("gradients never reach the teacher, which stays as it is", still)

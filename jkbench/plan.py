@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jkbench import fingerprint
-from jkbench.errors import Collector, UserError
+from jkbench.errors import Collector, UserError, unknown
 from jkbench.plugins import parameters as plugin_parameters
 from jkbench.plugins.discovery import Index
 from jkbench.plugins.source import Source
@@ -67,6 +67,8 @@ def make(
         for name in {task.target.dataset, task.teacher_images.dataset}:
             with problems.caught():
                 datasets[name] = _sound(index.find("dataset", name))
+        with problems.caught():
+            check_names(task, index)
         regimes = task.shots if shots is None else tuple(shots)
         rows: list[Row] = []
         excluded: dict[str, str] = {}
@@ -86,6 +88,15 @@ def make(
         _trial(task, row, datasets, regime, seed, split) for regime in regimes for seed in chosen_seeds for row in rows
     ]
     return Plan(task, rows, trials, excluded)
+
+
+def check_names(task: Task, index: Index) -> None:
+    """Refuse a task that names methods which are not there, in ``[methods]`` or as its baseline."""
+    with Collector() as problems:
+        for where, name in [*(("methods", name) for name in task.methods), ("baseline", task.baseline)]:
+            if name.partition("[")[0] not in index.methods():
+                error = unknown("method", name, index.methods())
+                problems.add(UserError(f"{task.name}: {where}: {error.message}", error.hint))
 
 
 def check_methods(index: Index, methods: str) -> None:
@@ -135,16 +146,24 @@ def _rows(source: Source, task: Task, given: dict[str, Any]) -> list[Row]:
     if not source.described:
         return [Row(source, {}, source.name)]
     usual = task.rows(source.name)
-    where = f"{task.name}: methods.{source.name}"
     several = len(usual) > 1
-    base = plugin_parameters.validate(source, {} if several else usual[0], where)
-    shown = {key for parameters in usual for key in parameters} if several else set()
+    where = f"{task.name}: methods.{source.name}"
     wanted = [{**({} if several else usual[0]), **given}] if given or not several else usual
     rows = []
     for parameters in wanted:
         full = plugin_parameters.validate(source, parameters, source.name if given else where)
-        rows.append(Row(source, full, plugin_parameters.label(source.name, full, base, shown)))
+        rows.append(Row(source, full, label(task, source, full)))
     return rows
+
+
+def label(task: Task, source: Source, parameters: dict[str, Any]) -> str:
+    """The name of a row in a task's table: the method, and the parameters that are not the task's usual ones."""
+    usual = task.rows(source.name)
+    several = len(usual) > 1
+    where = f"{task.name}: methods.{source.name}"
+    base = plugin_parameters.validate(source, {} if several else usual[0], where)
+    shown = {key for each in usual for key in each} if several else set()
+    return plugin_parameters.label(source.name, parameters, base, shown)
 
 
 def _trial(task: Task, row: Row, datasets: dict[str, Source], shots: Shots, seed: int, split: Split) -> Trial:

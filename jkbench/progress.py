@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -27,14 +28,16 @@ def outcome(record: Record) -> str:
     if record.status == "ok":
         took = f" in {record.cost.seconds:.1f} s" if record.cost else ""
         return f"{head}: {100 * record.metrics['accuracy']:.1f} %{took}"
-    return f"{head}: {record.status}: {(record.message or '').strip().splitlines()[-1:] or ['?']}"
+    return f"{head}: {record.status}: {record.reason}"
 
 
 class Progress:
     """Counts finished trials; a context manager. Output goes to standard error, so that ``--json`` stays clean."""
 
-    def __init__(self, trials: int) -> None:
-        self.total = trials
+    def __init__(self, trials: Mapping[str, str]) -> None:
+        """``trials``: names of the trials to run, by id, in the order in which they start."""
+        self.waiting = dict(trials)
+        self.total = len(trials)
         self.done = 0
         self.began = time.monotonic()
         self._live: Any = None
@@ -89,15 +92,20 @@ class Progress:
         """Trials begin now: time left is counted from here."""
         self.began = time.monotonic()
         if self._live is not None:
-            self._bar = self._live.add_task("trials", total=self.total)
+            self._bar = self._live.add_task(self._running(), total=self.total)
+
+    def _running(self) -> str:
+        """The trial that is under way; of several at a time the one that started first."""
+        return next(iter(self.waiting.values()), "done")
 
     def finished(self, record: Record) -> None:
         """One more trial has ended."""
         self.done += 1
+        self.waiting.pop(record.id, None)
         if self._live is not None:
             if record.status != "ok":
                 self.say(outcome(record))
-            self._live.update(self._bar, completed=self.done, description=outcome(record))
+            self._live.update(self._bar, completed=self.done, description=self._running())
             return
         left = self.total - self.done
         per_trial = (time.monotonic() - self.began) / self.done

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from jkbench import fingerprint
@@ -59,3 +61,23 @@ def of_task(task: Task, datasets: Mapping[str, Source], role: Role = "teacher") 
         dataset_code=datasets[images.dataset].code,
         seed=task.teacher.seed,
     )
+
+
+METADATA = "jkbench"
+"""The one key of a kept network's metadata: safetensors writes several in no fixed order."""
+
+
+def path(folder: Path, recipe: Recipe) -> Path:
+    """Where the network of a recipe is kept in a leaderboard folder."""
+    return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
+
+
+def kept(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """What a kept network says of itself, weights unread; None where there is none, or it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path(folder, recipe), framework="np") as opened:
+            return dict(json.loads((opened.metadata() or {}).get(METADATA, "{}")))
+    except (SafetensorError, OSError, ValueError):
+        return None

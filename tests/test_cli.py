@@ -200,6 +200,62 @@ def test_broken_plugins_become_failed_records_and_stop_nobody(work: Path, capsys
     assert code == 0
 
 
+def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "--methods", "distill")
+    (teacher,) = (work / "leaderboard/teachers").glob("*.safetensors")
+    good = teacher.read_bytes()
+    assert "4 are there, 0 to run" in run(capsys, "--methods", "distill")[2]
+    code, _, err = run(capsys, "--methods", "distill", "--leaderboard", "other", "--seeds", "1", "--threads", "1")
+    other = work / "other/teachers" / teacher.name
+    import torch
+
+    from jkbench import recipe
+    from jkbench.engine import reference, resident
+    from jkbench.plugins.discovery import discover
+
+    small = tasks.load("small.toml")
+    made = recipe.of_task(small, discover().datasets())
+    assert made is not None
+    data = resident.of_task(small, discover().datasets()).source
+    kept = reference.load(work / "other", made, data, torch.device("cpu"))
+    kept.network.head.bias.data += 1.0
+    changed = reference.Reference(made, kept.network, reference.weights_hash(kept.state), kept.accuracy, kept.classes)
+    reference.store(changed, data, work / "other")
+    teacher.write_bytes(other.read_bytes())
+    assert teacher.read_bytes() != good
+    code, _, err = run(capsys, "--methods", "distill")
+    assert "0 are there, 4 to run (4 of them are of another teacher)" in err
+    assert code == 0
+    assert "4 are there, 0 to run" in run(capsys, "--methods", "distill")[2]
+    page = Store(work / "leaderboard").read("small").records.values()
+    assert {record.teacher.weights for record in page if record.teacher} == {changed.weights}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("vgg:4-M-4", "vgg:4-M-4-M-M-M", "too small for 4 poolings"),
+        ("vgg:8-M-8", "vgg:8-X", "neither a width nor M"),
+        ("vgg:8-M-8", "resnet", "there is no architecture"),
+        ("shots = [2, 4]", "shots = [2, 5000]", "5000 images per class are asked for"),
+        ("learning_rate = 1e-3, steps = 10", "learning_rate = 1e38, steps = 10", "cannot be trained"),
+        ('kind = "distillation"', 'kind = "distillation"\nmethods = { jacobain = {} }', "did you mean 'jacobian'"),
+        ('kind = "distillation"', 'kind = "distillation"\nmethods = { jacobian = [] }', "at least 1 item"),
+        ('baseline = "scratch"', 'baseline = "scrach"', "did you mean 'scratch'"),
+    ],
+)
+def test_a_task_that_cannot_run_is_refused_before_the_first_trial(
+    work: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, told: str
+) -> None:
+    text = (work / "small.toml").read_text()
+    assert old in text
+    (work / "small.toml").write_text(text.replace(old, new))
+    code, _, err = run(capsys, "--methods", "scratch")
+    assert code == 2
+    assert told in err
+    assert not list((work / "leaderboard").rglob("*.jsonl"))
+
+
 def test_damaged_records_are_told_and_the_others_are_used(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "--methods", "scratch,distill")
     path = work / "leaderboard/records/small/scratch.jsonl"

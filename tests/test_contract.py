@@ -56,6 +56,8 @@ def failures(folder: Path, text: str) -> str:
         ("yield 'ce', ce + undefined", "mine.py:10 in loss: yield 'ce', ce + undefined"),
         ("from sklearn.datasets import load_digits; yield 'ce', ce", "it reads no images of its own"),
         ("from jkbench.engine import resident; yield 'ce', ce", "it reads no images of its own"),
+        ("import sklearn; yield 'ce', ce", "it reads no images of its own"),
+        ("yield 'ce', ce; yield 'jac', student.jacobian(batch.correct).detach().square().sum()", "jac trains nothing"),
     ],
 )
 def test_each_broken_promise_is_seen(tmp_path: Path, statement: str, told: str) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from jkbench import plan, recipe
 from jkbench.engine import reference, resident, scoring
-from jkbench.engine.loop import Loop, batches
+from jkbench.engine.loop import batches
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.models.network import build
@@ -176,6 +176,12 @@ class Mine(Method):
         ("return []", "failed", "no term"),
         ("yield 'ce', student.logits", "failed", "'ce' is not a scalar tensor"),
         ("raise MemoryError('too big')", "oom", "too big"),
+        ("import sys; sys.exit('no')", "failed", "SystemExit: no"),
+        (
+            "zero = 0 * student.logits.square().sum(); yield 'ce', ce + (zero.sqrt() if batch.step == 5 else zero)",
+            "diverged",
+            "weights are not finite after the last step",
+        ),
     ],
 )
 def test_a_trial_that_goes_wrong_becomes_a_record_that_says_how(
@@ -188,6 +194,58 @@ def test_a_trial_that_goes_wrong_becomes_a_record_that_says_how(
     assert told in (got.message or "")
     assert got.metrics == {}
     assert str(tmp_path) not in (got.message or "")
+
+
+@pytest.mark.parametrize("mode", ["per-sample", "batch", "running", "constant"])
+@pytest.mark.parametrize(
+    "name", ["jacobian[ce=0,act=0]", "jacobian-norm[ce=0]", "attention-jacobian[ce=0,act=0,attention=0]"]
+)
+def test_running_statistics_learn_from_every_step_whatever_the_loss_reads(
+    index: Index, references: Path, name: str, mode: str
+) -> None:
+    task = small.task()
+    changed = task.model_copy(update={"matching": task.matching.model_copy(update={"batch_norm": mode})})
+    (made,) = plan.make(changed, index, name, seeds=[0]).trials
+    loop, method, student, _ = small.loop_of(made, references)
+    method.fit(loop)
+    norms = [module for module in student.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert [int(norm.num_batches_tracked) for norm in norms] == [loop.trace.steps] * 2
+
+
+def test_images_changed_in_place_reach_the_teacher_too(tmp_path: Path, references: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        PLUGIN.replace("STATEMENT", "yield 'ce', ce")
+        + """
+    def inputs(self, batch):
+        batch.x.add_(1.0)
+        return batch.x
+"""
+    )
+    loop, *_ = small.loop_of(small.trial(discover([tmp_path]), "mine"), references)
+    batch = loop.batch(0)
+    clean = batch.x.clone()
+    _, teacher = loop.signals(batch)
+    assert teacher is not None
+    assert loop.teacher is not None
+    torch.testing.assert_close(teacher.logits, loop.teacher(clean + 1).logits)
+
+
+def test_the_students_own_rows_are_the_students(index: Index, references: Path) -> None:
+    """The teacher read at the student's largest output: by its index, not by the name of the teacher's own rows."""
+    loop, *_ = small.loop_of(small.trial(index, "distill"), references)
+    student, teacher = loop.signals(loop.batch(0))
+    assert teacher is not None
+    rows = student.rows("largest")
+    assert rows.name is None
+    everything = teacher.jacobian(teacher.rows("full"))
+    picked = everything[torch.arange(len(rows.index)), rows.index[:, 0]]
+    torch.testing.assert_close(teacher.jacobian(rows)[:, 0], picked)
+    transfer, *_ = small.loop_of(small.trial(index, "lwf", "transfer"), references)
+    batch = transfer.batch(0)
+    teacher = transfer.signals(batch)[1]
+    assert teacher is not None
+    with pytest.raises(UserError, match="no output for the correct class"):
+        teacher.jacobian(batch.correct)
 
 
 def test_a_trial_out_of_time_is_stopped(index: Index, references: Path) -> None:
@@ -342,4 +400,3 @@ def test_the_papers_networks() -> None:
 def test_order_counts_every_image_the_same_number_of_times() -> None:
     order = batches(10, Training(learning_rate=1, steps=30, batch=32), seed=1)
     assert set(Counter(np.concatenate(order).tolist()).values()) == {30}
-    assert isinstance(Loop, type)

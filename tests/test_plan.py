@@ -96,3 +96,42 @@ def test_shots_are_read() -> None:
     for wrong in ("0", "x", ",", "1.5"):
         with pytest.raises(UserError, match="--shots"):
             options.parse_shots(wrong)
+
+
+def test_a_task_that_names_what_is_not_there_is_refused(index: Index) -> None:
+    wrong = FEWSHOT.model_copy(update={"methods": {"jacobain": {}}, "baseline": "scrach"})
+    with pytest.raises(UserError) as caught:
+        plan.make(wrong, index)
+    assert "'jacobian'" in str(caught.value)
+    assert "'scratch'" in str(caught.value)
+
+
+def test_a_record_is_named_by_the_present_task(index: Index) -> None:
+    """The task's usual weight changes and changes back: no row ever holds two sets of parameters."""
+    from test_store import record
+
+    from jkbench.records.store import Loaded
+    from jkbench.report.current import choose
+
+    loaded = Loaded()
+    for weight in (10.0, 0.5):
+        then = FEWSHOT.model_copy(update={"methods": {"jacobian": {"jac": weight}}})
+        for trial in plan.make(then, index, "jacobian", shots=[1], seeds=range(3)).trials:
+            loaded.add(
+                record(
+                    id=trial.id,
+                    task=FEWSHOT.name,
+                    protocol=FEWSHOT.protocol,
+                    method="jacobian",
+                    label="jacobian",
+                    parameters=trial.row.parameters,
+                    shots=1,
+                    seed=trial.seed,
+                )
+            )
+    for weight, other in ((10.0, "jacobian[jac=0.5]"), (0.5, "jacobian[jac=10]")):
+        now = FEWSHOT.model_copy(update={"methods": {"jacobian": {"jac": weight}}})
+        rows: dict[str, set[float]] = {}
+        for one in choose(now, index, loaded).records:
+            rows.setdefault(one.label, set()).add(one.parameters["jac"])
+        assert rows == {"jacobian": {weight}, other: {float(other[13:-1])}}

@@ -73,6 +73,9 @@ def test_source_agrees_with_the_imported_class(index: Index) -> None:
         (GOOD.replace('{"distillation"}', "set(KINDS)"), 8, "written out"),
         (GOOD.replace('{"distillation"}', '{"distilation"}'), 7, "kinds of task are"),
         (GOOD.replace("ce: Weight = 1.0", "ce: Weight"), 9, "has no default"),
+        (GOOD.replace('{"distillation"}', "3"), 7, "tasks is 3, where a set of kinds of task is expected"),
+        (GOOD.replace('{"distillation"}', '"distillation"'), 7, "a set of kinds of task is expected"),
+        (GOOD.replace("    ce: W", '    elsewhere = "no"\n    ce: W'), 7, "a dict from kinds of task to reasons"),
     ],
 )
 def test_what_is_broken_is_told_with_file_and_line(tmp_path: Path, text: str, line: int, told: str) -> None:
@@ -98,6 +101,8 @@ def test_comments_and_docstrings_do_not_count_but_the_loss_does(tmp_path: Path) 
 
 
 def test_two_plugins_of_one_name_name_both_files(tmp_path: Path) -> None:
+    (tmp_path / "distill.py").write_text((Path(__file__).parent.parent / "methods/distill.py").read_text())
+    discover([tmp_path], working=tmp_path / "empty")  # the same code twice is one plugin
     plugin(tmp_path, GOOD, "jacobian")
     with pytest.raises(UserError) as caught:
         discover([tmp_path], working=tmp_path / "empty")
@@ -112,16 +117,20 @@ def test_plugins_are_found_in_the_working_folder_in_folders_given_and_by_entry_p
         (tmp_path / folder).mkdir(parents=True)
     plugin(tmp_path / "work/methods", GOOD, "in_working")
     plugin(tmp_path / "given", GOOD, "in_given")
-    plugin(tmp_path / "site/pack", GOOD, "code")
-    # importing the package would raise: discovery must not
-    (tmp_path / "site/pack/__init__.py").write_text("raise RuntimeError('imported')\n")
+    plugin(tmp_path / "site/pack", GOOD.replace("class Mine", "from .helper import KIND\n\n\nclass Mine"), "code")
+    (tmp_path / "site/pack/helper.py").write_text("KIND = 'a'\n")
+    (tmp_path / "site/pack/__init__.py").write_text(
+        "import pathlib; pathlib.Path(__file__).with_name('seen').touch()\n"
+    )
     (tmp_path / "site/pack-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: pack\nVersion: 1\n")
     (tmp_path / "site/pack-1.dist-info/entry_points.txt").write_text("[jkbench.methods]\nby-entry = pack.code:Mine\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     found = discover([tmp_path / "given"], working=tmp_path / "work").methods()
     assert {"in-working", "in-given", "by-entry"} <= set(found)
     assert [found[name].broken for name in ("in-working", "in-given", "by-entry")] == [None] * 3
+    assert not (tmp_path / "site/pack/seen").exists()  # discovery imports nothing
     assert load(found["by-entry"])().depth == 2
+    assert (tmp_path / "site/pack/seen").exists()
 
 
 def test_a_broken_plugin_is_listed_and_the_others_stay(tmp_path: Path) -> None:

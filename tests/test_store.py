@@ -174,6 +174,28 @@ def test_a_killed_writer_leaves_no_half_record(tmp_path: Path) -> None:
     assert len(Store(tmp_path).fold("t").records) == before
 
 
+def test_putting_and_folding_at_once_loses_nothing(tmp_path: Path) -> None:
+    """One process puts records, one by one; this one folds all the while, removing folders that are empty."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\nfrom test_store import several\nfrom jkbench.records.store import Store\n"
+        "for one in several(300): Store(Path(sys.argv[1])).put(one)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)])
+    while writer.poll() is None:
+        Store(tmp_path).fold("t")
+    assert writer.returncode == 0
+    assert len(Store(tmp_path).fold("t").records) == 300
+
+
+def test_json_that_lies_elsewhere_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    (tmp_path / "inflight/t/loose.json").write_text(encode(record()))
+    (complaint,) = store.read("t").complaints()
+    assert "loose.json: is not where records are kept" in complaint
+
+
 def test_two_branches_merge_without_conflict(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         subprocess.run(

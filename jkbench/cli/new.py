@@ -53,7 +53,9 @@ def method(name: str, into: Path) -> None:
     """Write methods/NAME.py: a commented method of one file."""
     path = write("method", name, into)
     plugin = path.stem.replace("_", "-")
-    click.echo(f"wrote {path}\nnext: jkbench check {path}\n      jkbench run --methods {plugin} --task digits-fewshot")
+    where = "" if into == Path("methods") else f" --plugins {into}"
+    click.echo(f"wrote {path}\nnext: jkbench check {path}")
+    click.echo(f"      jkbench run --methods {plugin} --task digits-fewshot{where}")
 
 
 @new.command(epilog="\b\nExample:\n  jkbench new dataset my-images")
@@ -62,4 +64,6 @@ def method(name: str, into: Path) -> None:
 def dataset(name: str, into: Path) -> None:
     """Write datasets/NAME.py: a commented data set of one file."""
     path = write("dataset", name, into)
-    click.echo(f"wrote {path}\nnext: jkbench check {path}, then name it in a task file: dataset = {path.stem!r}")
+    plugin = path.stem.replace("_", "-")
+    click.echo(f"wrote {path}\nnext: jkbench check {path}")
+    click.echo(f'      name it in a task file: dataset = "{plugin}"')

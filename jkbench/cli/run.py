@@ -17,7 +17,6 @@ from jkbench.errors import UserError, unknown
 if TYPE_CHECKING:
     from jkbench.execute import Setup
     from jkbench.plan import Plan, Trial
-    from jkbench.progress import Progress
     from jkbench.records.store import Store
 
 EPILOG = """\b
@@ -83,18 +82,20 @@ def run(
         with tempfile.TemporaryDirectory(prefix="jkbench-smoke-") as temporary:
             smoked = shortened(plan)
             setup = make_setup(Path(temporary), device, jobs, threads, timeout, len(smoked.trials))
-            counts = execute(smoked, smoked.trials, setup, None)
+            train_teacher(smoked, smoked.trials, setup)
+            counts = execute(smoked.trials, setup, None)
         click.echo(f"smoke: {describe(counts)}; nothing was stored")
         return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
     store = Store(folder)
     store.check_writable()
     catalogue.keep(task_name, folder)
-    missing = what_is_missing(plan, store)
+    missing = missing_trials(plan, store)
     counts = {}
     if missing:
         setup = make_setup(folder, device, jobs, threads, timeout, len(missing))
         try:
-            counts = execute(plan, missing, setup, store)
+            train_teacher(plan, missing, setup)
+            counts = execute(missing_trials(plan, store, tell=False), setup, store)
         finally:
             store.fold(plan.task.name)
     show(plan, index, store, counts)
@@ -150,34 +151,46 @@ def shortened(plan: Plan) -> Plan:
     return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])
 
 
-def what_is_missing(plan: Plan, store: Store) -> list[Trial]:
-    """The plan's trials without a result, and a word about what is there."""
+def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
+    """The plan's trials without a result of the present teacher, and a word about what is there."""
+    from jkbench import recipe
     from jkbench.records.store import FINAL
 
     loaded = store.fold(plan.task.name)
+    made = recipe.of_task(plan.task, plan.trials[0].datasets)
+    teacher = None if made is None else recipe.kept(store.folder, made)
+    results = [record for record in loaded.records.values() if record.status in FINAL]
+    of_another = {
+        record.id for record in results if teacher and record.teacher and record.teacher.weights != teacher["weights"]
+    }
+    done = {record.id for record in results} - of_another
+    missing = [trial for trial in plan.trials if trial.id not in done]
+    if not tell:
+        return missing
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}\n  hint: mend or delete it; the other records are used", err=True)
-    done = {record.id for record in loaded.records.values() if record.status in FINAL}
-    again = sum(trial.id in loaded.records and trial.id not in done for trial in plan.trials)
-    missing = [trial for trial in plan.trials if trial.id not in done]
     there = len(plan.trials) - len(missing)
+    notes = {
+        "failed before": sum(trial.id in loaded.records and trial.id not in of_another for trial in missing),
+        "are of another teacher": sum(trial.id in of_another for trial in missing),
+    }
+    told = ", ".join(f"{count} of them {what}" for what, count in notes.items() if count)
     text = f"{plan.task.name}: {len(plan.trials)} trials, {there} are there, {len(missing)} to run"
-    click.echo(text + (f" ({again} of them failed before)" if again else ""), err=True)
+    click.echo(text + (f" ({told})" if told else ""), err=True)
     for name, reason in plan.not_applicable.items():
         click.echo(f"  not run here: {name} ({reason})", err=True)
     return missing
 
 
-def execute(plan: Plan, trials: list[Trial], setup: Setup, store: Store | None) -> dict[str, int]:
+def execute(trials: list[Trial], setup: Setup, store: Store | None) -> dict[str, int]:
     """Run the trials and keep each record as it comes; how many ended in which status."""
     from jkbench import execute as backends
     from jkbench.progress import Progress
 
     counts: dict[str, int] = {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
-    with Progress(len(trials)) as progress:
+    with Progress({trial.id: trial.name for trial in trials}) as progress:
         try:
-            train_teacher(plan, trials, setup, progress)
             progress.start()
             for record in backends.run(trials, setup):
                 if store is not None:
@@ -191,28 +204,33 @@ def execute(plan: Plan, trials: list[Trial], setup: Setup, store: Store | None) 
     return counts
 
 
-def train_teacher(plan: Plan, trials: list[Trial], setup: Setup, progress: Progress) -> None:
-    """Train the task's teacher, or check the kept one, before the first trial."""
+def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
+    """See that the task's networks and images fit together; train its teacher, or check the kept one."""
     sound = [trial for trial in trials if not trial.row.source.broken]
-    if plan.task.teacher is None or not sound:
+    if not sound:
         return
     import torch
 
     from jkbench import recipe
     from jkbench.engine import environment, reference, resident
+    from jkbench.engine.trial import check_fit
+    from jkbench.progress import Progress
 
     environment.exact()
     torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
-    made = recipe.of_task(plan.task, sound[0].datasets)
-    assert made is not None
     data = resident.of_task(plan.task, sound[0].datasets)
-    teacher = reference.obtain(
-        setup.folder, made, data.source, environment.device(setup.device),
-        lambda step, steps: progress.training("teacher", step, steps),
-    )  # fmt: skip
-    progress.say(
-        f"teacher {made.architecture}: {100 * teacher.accuracy:.2f} % on its test images (weights {teacher.weights})"
-    )
+    check_fit(plan.task, data, {trial.shots for trial in sound})
+    made = recipe.of_task(plan.task, sound[0].datasets)
+    if made is None:
+        return
+    with Progress({}) as progress:
+        teacher = reference.obtain(
+            setup.folder, made, data.source, environment.device(setup.device),
+            lambda step, steps: progress.training("teacher", step, steps),
+        )  # fmt: skip
+        progress.say(
+            f"teacher {made.architecture}: {100 * teacher.accuracy:.2f} % on its test images, weights {teacher.weights}"
+        )
 
 
 def describe(counts: dict[str, int]) -> str:

@@ -46,7 +46,12 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         entry["not_folded"] = sum(1 for _ in (store.inflight / name).glob("*/*.json"))
         entry["unreadable"] = loaded.complaints()
         entry["failures"] = [
-            {"trial": f"{r.label}, {r.shots} per class, seed {r.seed}", "status": r.status, "message": r.message}
+            {
+                "trial": f"{r.label}, {r.shots} per class, seed {r.seed}",
+                "status": r.status,
+                "reason": r.reason,
+                "message": r.message,
+            }
             for r in sorted(loaded.records.values(), key=lambda record: record.sort_key)
             if r.status != "ok"
         ]
@@ -64,7 +69,6 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         if entry["not_folded"]:
             click.echo(f"  {entry['not_folded']} not folded yet: the next run or leaderboard does it")
         for failure in entry["failures"]:
-            lines = (failure["message"] or "").strip().splitlines()
-            click.echo(f"  {failure['status']}: {failure['trial']}: {lines[-1] if lines else ''}")
+            click.echo(f"  {failure['status']}: {failure['trial']}: {failure['reason']}")
         for complaint in [*entry["unreadable"], *([entry["problem"]] if "problem" in entry else [])]:
             click.echo(f"  warning: {complaint}")

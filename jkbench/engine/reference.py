@@ -24,10 +24,8 @@ from jkbench.engine.signals import Setting
 from jkbench.errors import UserError
 from jkbench.maths import cross_entropy
 from jkbench.models.network import Network, build, seeded
-from jkbench.recipe import Recipe
+from jkbench.recipe import METADATA, Recipe, path
 from jkbench.records.files import locked, write_atomically
-
-METADATA = "jkbench"
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,6 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         parts += [name.encode(), state[name].detach().cpu().contiguous().numpy().tobytes()]
     return fingerprint.of_bytes(*parts)
-
-
-def path(folder: Path, recipe: Recipe) -> Path:
-    """Where the network of a recipe is kept in a leaderboard folder."""
-    return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
 
 
 def train(recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None]) -> Reference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from jkbench.engine.matching import matched_layers
 from jkbench.engine.reference import Reference
 from jkbench.engine.resident import Resident, TaskData
 from jkbench.engine.signals import Setting, SignalCache
-from jkbench.errors import UserError
+from jkbench.errors import Collector, UserError
 from jkbench.method import Method
 from jkbench.models.network import Network, build, seeded
 from jkbench.plan import Trial
@@ -142,6 +142,24 @@ def make_ready(
         ),
         pairing=_pairing(train, initial, loop),
     )
+
+
+def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None:
+    """Build the task's networks once and ask for its regimes, before anything is trained. `UserError` tells all."""
+    channels, size = data.target.size
+    classes, outputs = len(data.target.classes), len(data.source.classes)
+    with Collector() as problems:
+        networks = []
+        for network, heads in [(task.student, classes), (task.teacher, outputs)]:
+            if network is not None:
+                with problems.caught():
+                    networks.append(build(network.architecture, channels, size, heads, 0))
+        if len(networks) == 2:
+            with problems.caught():
+                matched_layers(networks[0], networks[1], task.matching, torch.zeros(1, channels, size, size))
+        for regime in shots:
+            with problems.caught():
+                subset(data.target.splits["train"].labels, regime, 0)
 
 
 def build_student(data: TaskData, trial: Trial, method: Method) -> Network:

@@ -44,7 +44,7 @@ def builtin_folder(family: Family) -> Path:
 
 
 def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index:
-    """The index of all plugins. Two plugins of one name: `UserError` naming both files.
+    """The index of all plugins. Two plugins of one name and different code: `UserError` naming both files.
 
     A folder in ``plugins`` holds plugin files of both families, or has ``methods/`` and ``datasets/`` inside.
     """
@@ -58,7 +58,7 @@ def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index
             other = index[family].get(source.name)
             if other is None:
                 index[family][source.name] = source
-            elif other.path.resolve() != source.path.resolve():
+            elif other.path.resolve() != source.path.resolve() and (not source.code or other.code != source.code):
                 raise UserError(
                     f"two plugins are called {source.name!r}: {other.path} and {source.path}", "rename one of the files"
                 )
@@ -94,14 +94,15 @@ def _loose(folder: Path, family: Family) -> Iterator[Source]:
 
 def _entry_points(family: Family) -> Iterator[Source]:
     for point in importlib.metadata.entry_points(group=f"jkbench.{_FOLDER[family]}"):
-        path = _module_file(point.value.partition(":")[0])
+        module = point.value.partition(":")[0]
+        path = _module_file(module)
         origin = f"entry point of {point.dist.name if point.dist else point.value}"
         if path is None:
             broken = f"{point.value}:1: the module of entry point {point.name!r} is not there"
             yield Source(point.name, family, Path(point.value), origin, code="", broken=broken)
         else:
             source = read(path, family, origin)
-            yield Source(**{**source.__dict__, "name": point.name})
+            yield Source(**{**source.__dict__, "name": point.name, "module": module})
 
 
 def _module_file(module: str) -> Path | None:

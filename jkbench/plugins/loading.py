@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import traceback
@@ -18,7 +19,17 @@ def load(source: Source) -> Any:
     """The plugin's class. `UserError` with file:line where the file is broken or raises at import."""
     if source.broken:
         raise UserError(source.broken)
+    if source.module is not None:
+        return _of_package(source.module, source.class_name)
     return _load(source.path.resolve(), source.class_name, source.code)
+
+
+def _of_package(module: str, class_name: str) -> Any:
+    """A plugin of an installed package, imported as part of it: its own imports work as its author wrote them."""
+    try:
+        return getattr(importlib.import_module(module), class_name)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 @cache

@@ -19,6 +19,14 @@ _FACTS: dict[Family, dict[str, Any]] = {
                "separate_head": False},
     "dataset": {"cite": "", "classes": ()},
 }  # fmt: skip
+_SHAPES = {
+    "cite": "a string",
+    "tasks": "a set of kinds of task",
+    "elsewhere": "a dict from kinds of task to reasons",
+    "reference": "True or False",
+    "separate_head": "True or False",
+    "classes": "a tuple of class names",
+}
 KINDS = ("distillation", "transfer", "robustness")
 
 
@@ -50,6 +58,8 @@ class Source:
     facts: dict[str, Any] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     broken: str | None = None
+    module: str | None = None
+    """The dotted name to import it by, where it belongs to an installed package (an entry point)."""
 
     @property
     def described(self) -> bool:
@@ -116,6 +126,13 @@ def _describe(source: Source, tree: ast.Module) -> Source:
                 facts[statement.target.id] = _literal(statement.value, statement.target.id)
             elif not statement.target.id.startswith("_") and "ClassVar" not in ast.unparse(statement.annotation):
                 parameters.append(_parameter(statement))
+    for key, value in facts.items():
+        kinds = (set, frozenset, tuple, list) if key == "tasks" else type(_FACTS[source.family][key])
+        words = isinstance(value, kinds) and (
+            not isinstance(value, set | frozenset | tuple | list | dict) or all(isinstance(each, str) for each in value)
+        )
+        if not words:
+            raise _Broken(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
     wrong = set(facts.get("tasks", ())) - set(KINDS)
     if wrong:
         raise _Broken(node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(KINDS)}")

@@ -23,5 +23,5 @@ def blank(trial: Trial) -> dict[str, Any]:
         "shots": trial.shots,
         "seed": trial.seed,
         "split": trial.split,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }

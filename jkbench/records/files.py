@@ -17,8 +17,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; `UserError` where the folder does not let us."""
     data = content.encode() if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        handle, name = _beside(path)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
@@ -31,6 +30,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    """A new file in the folder of ``path``, which another run may be removing because it was empty."""
+    for _ in range(100):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        except FileNotFoundError:
+            continue
+    return tempfile.mkstemp(dir=path.parent, prefix=".writing-")
 
 
 @contextlib.contextmanager

@@ -106,7 +106,14 @@ class Record(_Part):
     data: Data | None = None
     pairing: Pairing | None = None
     environment: Environment | None = None
-    created: str = Field(description="UTC, ISO 8601, seconds")
+    created: str = Field(description="UTC, ISO 8601, milliseconds")
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ok, in one line: the error itself, without the trace before it and the hint after it."""
+        lines = [line for line in (self.message or "").splitlines() if line.strip()]
+        kept = [line for line in lines if not line.lstrip().startswith("hint: ")]
+        return kept[-1].strip() if kept else "no reason is known"
 
     @property
     def coordinates(self) -> tuple[str, str, str, str, int]:

@@ -107,7 +107,14 @@ class Store:
             self._read_inflight(path, loaded)
         for path in sorted((self.canonical / task).glob("*.jsonl")):
             self._read_lines(path, loaded)
+        loaded.unreadable += self._strangers(task)
         return loaded
+
+    def _strangers(self, task: str) -> list[tuple[Path, int, str]]:
+        """JSON that lies where no record is looked for."""
+        canonical = (path for path in (self.canonical / task).glob("*") if path.suffix == ".json")
+        loose = (path for path in (self.inflight / task).glob("*.json*") if path.is_file())
+        return [(path, 0, "is not where records are kept, and is not read") for path in sorted([*canonical, *loose])]
 
     def put(self, record: Record) -> Path:
         """Keep a finished trial at once, atomically."""
@@ -128,6 +135,7 @@ class Store:
             methods |= {path.name for path in (self.inflight / task).glob("*") if path.is_dir()}
             for method in sorted(methods):
                 self._fold_file(task, method, whole)
+        whole.unreadable += self._strangers(task)
         return whole
 
     def _fold_file(self, task: str, method: str, whole: Loaded) -> None:
@@ -182,6 +190,9 @@ class Store:
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
-    while folder != top and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    while folder != top:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone: another run writes there
+            return
         folder = folder.parent

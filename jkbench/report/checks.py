@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from operator import attrgetter
@@ -64,6 +65,8 @@ def disagreements(records: Iterable[Record]) -> list[str]:
     for label, group in sorted(by_label.items()):
         if len({record.code for record in group}) > 1:
             found.append(f"the row `{label}` mixes records of different code")
+        if len({json.dumps(record.parameters, sort_keys=True) for record in group}) > 1:
+            found.append(f"the row `{label}` mixes records of different parameters")
     return found
 
 

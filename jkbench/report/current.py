@@ -30,11 +30,22 @@ def is_current(record: Record, task: Task, index: Index) -> bool:
     )
 
 
+def _named(record: Record, task: Task, index: Index) -> Record:
+    """The record under the name that its parameters have in the present task, which may have changed since."""
+    source = index.methods().get(record.method)
+    if source is None or not source.described:
+        return record
+    try:
+        return record.model_copy(update={"label": plan.label(task, source, record.parameters)})
+    except UserError:  # the task's own parameters do not fit the plugin: planning says so
+        return record
+
+
 def choose(
     task: Task, index: Index, loaded: Loaded, split: Split = "test", labels: Sequence[str] | None = None
 ) -> Chosen:
     """The records of one page: of ``labels`` where given, else of every row that the task has records of."""
-    of_split = [record for record in loaded.records.values() if record.split == split]
+    of_split = [_named(record, task, index) for record in loaded.records.values() if record.split == split]
     wanted = [record for record in of_split if labels is None or record.label in labels]
     current = [record for record in wanted if is_current(record, task, index)]
     try:

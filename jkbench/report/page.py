@@ -68,7 +68,7 @@ def compose(chosen: Chosen) -> Page:
         resolution=_resolution(grid),
         further=further_views(task, grid),
         lost=[
-            f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}" + _last_line(r.message)
+            f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}: {code(r.reason)}"
             for r in records
             if r.status != "ok"
         ],
@@ -182,11 +182,6 @@ def _resolution(grid: Grid) -> list[str]:
     how += "comparison" if many == "1" else "comparisons"
     how += " with the best row; standard deviation of paired differences pooled over all pairs of rows, as estimated "
     return [*sentences, how + "from these seeds.)"]
-
-
-def _last_line(message: str | None) -> str:
-    lines = (message or "").strip().splitlines()
-    return f": {code(lines[-1])}" if lines else ""
 
 
 def _counts(chosen: Chosen, grid: Grid) -> list[str]:
