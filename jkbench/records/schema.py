@@ -58,7 +58,7 @@ class Cost(_Part):
     steps: int
     peak_memory_mb: float = Field(description="peak memory of the process (CPU) or of the device (CUDA), MiB")
     trainable_parameters: int = Field(description="of student, heads and the method's own modules")
-    alone: bool = Field(description="no other trial ran on the machine's device at the same time")
+    alone: bool = Field(description="no other trial of the same run was under way")
 
 
 class Environment(_Part):

@@ -129,9 +129,14 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
     where = "of the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
     notes = [f"Costs: medians over the finished trials {where}; seconds are training alone, without evaluation."]
     if all(price.alone for price in found):
-        notes.append("All timings were taken alone: no other trial ran on the device.")
+        notes.append(
+            "All timings were taken with one trial of the run at a time; what else the machine did is not known."
+        )
     else:
-        notes.append("Timings marked * were not all taken alone: other trials ran on the device at the same time.")
+        notes.append(
+            "Timings marked * were taken while other trials of the run were under way; "
+            "on CPU, peak memory is the process's."
+        )
     if len({price.machines for price in found}) > 1:
         notes.append(f"Timings come from several kinds of device; × {code(task.baseline)} stands only within one.")
     return notes
