@@ -246,9 +246,8 @@ def _train(trial: Trial, data: TaskData, references: dict[str, Reference], globa
     put_back = _set_global(global_seed)
     try:
         before = _global_state()
-        ready = make_ready(trial, torch.device("cpu"), data, own.__getitem__)
+        ready = make_ready(trial, torch.device("cpu"), data, own.__getitem__, kind=_Watched)
         loop = ready.loop
-        loop.__class__ = _Watched
         assert isinstance(loop, _Watched)
         loop.watched = run
         teacher = None if ready.teacher is None else ready.teacher.network

@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from user_folder import make_folder
 
 from jkbench.plugins.discovery import Index, discover
 
@@ -30,3 +31,9 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder: no ./methods, no records."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def work(nowhere: Path) -> Path:
+    """A user's folder, which is the working folder."""
+    return make_folder(nowhere)

@@ -4,52 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from user_folder import METHOD, TASK
 
 from jkbench import task as tasks
 from jkbench.cli import main
 from jkbench.records.store import Store
-
-TASK = """
-name = "NAME"
-version = 1
-kind = "distillation"
-title = "Small"
-shots = [2, 4]
-seeds = 2
-baseline = "scratch"
-target = { dataset = "digits", classes = [0, 1, 2] }
-[teacher]
-architecture = "vgg:8-M-8"
-training = { learning_rate = 1e-3, steps = 10, batch = 32 }
-[student]
-architecture = "vgg:4-M-4"
-training = { learning_rate = 1e-3, steps = STEPS, batch = 8 }
-"""
-METHOD = '''"""Test."""
-from jkbench import Method, cross_entropy
-
-class Mine(Method):
-    tasks = {"distillation"}
-
-    def loss(self, batch, student, teacher):
-        yield "ce", cross_entropy(student.logits, batch.y)
-'''
-
-
-@pytest.fixture
-def work(nowhere: Path) -> Path:
-    """A user's folder with a small task file of their own."""
-    (nowhere / "small.toml").write_text(TASK.replace("NAME", "small").replace("STEPS", "4"))
-    (nowhere / "slow.toml").write_text(TASK.replace("NAME", "slow").replace("STEPS", "150"))
-    (nowhere / "methods").mkdir()
-    return nowhere
 
 
 def jkbench(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -325,100 +289,3 @@ def test_completion_knows_methods_and_tasks() -> None:
             assert expected in done.stdout
     else:
         pytest.skip("jkbench is not installed as a command here")
-
-
-def started(work: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "jkbench", "run", "--task", "slow.toml", "--methods", "distill,scratch", "--seeds", "30",
-         *arguments],
-        cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
-def wait_for_records(work: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while len(list((work / "leaderboard/inflight").rglob("*.json"))) < count:
-        assert time.monotonic() < deadline, "no record came"
-        time.sleep(0.05)
-
-
-def alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def everybody_gone(group: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while alive(group) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not alive(group)
-
-
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_keeps_what_is_finished_and_leaves_no_worker(work: Path, jobs: str) -> None:
-    running = started(work, "--jobs", jobs)
-    wait_for_records(work, 3)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does: everybody gets it
-    _, err = running.communicate(timeout=30)
-    assert running.returncode == 130, err
-    assert "Traceback" not in err
-    assert "every finished trial is kept" in err
-    assert everybody_gone(running.pid, 5)
-    assert not list((work / "leaderboard/inflight").rglob("*.json"))  # folded on the way out
-    kept = Store(work / "leaderboard").read("slow")
-    assert len(kept.records) >= 3
-    assert kept.complaints() == []
-
-
-def test_kill_9_loses_no_finished_record_and_the_same_command_continues(work: Path) -> None:
-    running = started(work, "--jobs", "2")
-    wait_for_records(work, 4)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    finished = Store(work / "leaderboard").read("slow")
-    assert len(finished.records) >= 4
-    assert finished.complaints() == []
-    assert everybody_gone(running.pid, 10)  # workers do not outlive their parent
-    again = started(work, "--jobs", "1")
-    assert again.stderr is not None
-    line = again.stderr.readline()
-    os.killpg(again.pid, signal.SIGTERM)
-    again.communicate(timeout=30)
-    assert line.startswith(f"slow: 120 trials, {len(finished.records)} are there, ")
-
-
-def test_a_worker_killed_from_outside_costs_no_trial(work: Path) -> None:
-    """A method that kills its own process: twice is a failed record, and the others finish."""
-    (work / "methods/deadly.py").write_text(
-        METHOD.replace("        yield", "        import os; os._exit(9)\n        yield")
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "deadly,scratch,distill",
-         "--jobs", "2", "--seeds", "1"],
-        cwd=work, capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    records = Store(work / "leaderboard").read("small").records.values()
-    assert {(r.method, r.shots): r.status for r in records} == {
-        ("deadly", 2): "failed", ("deadly", 4): "failed", ("scratch", 2): "ok", ("scratch", 4): "ok",
-        ("distill", 2): "ok", ("distill", 4): "ok",
-    }  # fmt: skip
-    assert all("worker process died" in (r.message or "") for r in records if r.status == "failed")
-
-
-def test_jobs_change_no_number(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for jobs in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "jacobian,noise",
-             "--jobs", jobs, "--leaderboard", f"board{jobs}"],
-            cwd=work, capture_output=True, text=True, check=False, timeout=240,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    one, two = (Store(work / f"board{jobs}").read("small").records for jobs in ("1", "2"))
-    assert len(one) == 8
-    assert {name: (r.metrics, r.predictions, r.pairing, r.teacher) for name, r in one.items()} == {
-        name: (r.metrics, r.predictions, r.pairing, r.teacher) for name, r in two.items()
-    }

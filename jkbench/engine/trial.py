@@ -107,9 +107,17 @@ def kept_references(trial: Trial, where: Where, data: TaskData) -> References:
 
 
 def make_ready(
-    trial: Trial, device: torch.device, data: TaskData, references: References, timeout: float | None = None
+    trial: Trial,
+    device: torch.device,
+    data: TaskData,
+    references: References,
+    timeout: float | None = None,
+    kind: type[Loop] = Loop,
 ) -> Ready:
-    """Everything before the first step. `UserError` where task, networks or method do not fit together."""
+    """Everything before the first step. `UserError` where task, networks or method do not fit together.
+
+    ``kind`` is the class of the loop: one that watches, for `jkbench check`.
+    """
     task = trial.task
     method: Method = load(trial.row.source)(**trial.row.parameters)
     teacher = references("teacher") if task.teacher is not None else None
@@ -124,7 +132,7 @@ def make_ready(
     pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
     setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
     cache = None if network is None else SignalCache(network, train, setting)
-    loop = Loop(train, student, task.student.training, setting, trial.seed, network, cache, timeout)
+    loop = kind(train, student, task.student.training, setting, trial.seed, network, cache, timeout)
     loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
     return Ready(
         trial=trial,
