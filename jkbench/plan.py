@@ -83,6 +83,8 @@ def make(
                         raise UserError(f"{name} is not defined on {task.kind} tasks: {reason}")
                     else:
                         excluded[name] = reason
+            if not rows and not problems.problems:
+                problems.add(UserError(f"none of these methods runs on {task.name}", "jkbench list names their tasks"))
     chosen_seeds = range(task.seeds) if seeds is None else seeds
     trials = [
         _trial(task, row, datasets, regime, seed, split) for regime in regimes for seed in chosen_seeds for row in rows
