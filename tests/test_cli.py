@@ -76,6 +76,20 @@ def test_validation_records_never_reach_the_leaderboard(work: Path, capsys: pyte
     assert rows["`distill`"] != "–"
 
 
+def test_a_users_method_stands_beside_the_others_once_it_has_run(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "methods/mine.py").write_text(METHOD)
+    assert " mine " not in run(capsys, "--methods", "scratch")[1]
+    jkbench(capsys, "leaderboard")
+    assert "`mine`" not in (work / "leaderboard/small.md").read_text()
+    out = run(capsys, "--methods", "mine")[1]
+    assert " mine " in out
+    assert " scratch " in out
+    jkbench(capsys, "leaderboard")
+    assert "`mine`" in (work / "leaderboard/small.md").read_text()
+
+
 def test_a_changed_plugin_is_run_anew_and_its_old_records_leave_the_table(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -239,14 +239,17 @@ def describe(counts: dict[str, int]) -> str:
 
 
 def show(plan: Plan, index: Any, store: Store, counts: dict[str, int]) -> None:
-    """The table of the plan's split, and where things are."""
+    """The task's table as it now is (of candidates on validation images: these alone), and where things are."""
     from rich.console import Console
 
     from jkbench.report.current import choose
     from jkbench.report.terminal import terminal_table
 
-    split = plan.trials[0].split
-    chosen = choose(plan.task, index, store.read(plan.task.name), split=split, labels=[row.label for row in plan.rows])
+    split, loaded = plan.trials[0].split, store.read(plan.task.name)
+    rows = [row.label for row in plan.rows]
+    if split == "test":
+        rows += [record.label for record in choose(plan.task, index, loaded).records]
+    chosen = choose(plan.task, index, loaded, split=split, labels=rows)
     Console(width=None if sys.stdout.isatty() else 140).print(terminal_table(chosen))
     if counts:
         click.echo(f"ran {describe(counts)}")

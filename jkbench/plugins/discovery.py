@@ -11,6 +11,9 @@ from pathlib import Path
 from jkbench.errors import UserError, unknown
 from jkbench.plugins.source import Family, Source, read
 
+BUILT_IN = "built in"
+"""The origin of the suite's own plugins."""
+
 _FOLDER: dict[Family, str] = {"method": "methods", "dataset": "datasets"}
 
 
@@ -67,7 +70,7 @@ def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index
 
 
 def _all(family: Family, plugins: Sequence[Path], working: Path) -> Iterator[Source]:
-    yield from _folder(builtin_folder(family), family, "built in")
+    yield from _folder(builtin_folder(family), family, BUILT_IN)
     yield from _folder(working / _FOLDER[family], family, f"./{_FOLDER[family]}")
     for folder in plugins:
         yield from _folder(folder / _FOLDER[family], family, str(folder))

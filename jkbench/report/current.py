@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from jkbench import plan
 from jkbench.errors import UserError
-from jkbench.plugins.discovery import Index
+from jkbench.plugins.discovery import BUILT_IN, Index
 from jkbench.records.schema import Record, Split
 from jkbench.records.store import Loaded
 from jkbench.report.chosen import Chosen
@@ -44,18 +44,24 @@ def _named(record: Record, task: Task, index: Index) -> Record:
 def choose(
     task: Task, index: Index, loaded: Loaded, split: Split = "test", labels: Sequence[str] | None = None
 ) -> Chosen:
-    """The records of one page: of ``labels`` where given, else of every row that the task has records of."""
+    """The records of one page: of ``labels`` where given, else of every row that the task has records of.
+
+    On the test split a row without records is shown, empty, where it is a built-in method's: the page says what has
+    not been run. A method of the user's own appears with its first record.
+    """
     of_split = [_named(record, task, index) for record in loaded.records.values() if record.split == split]
     wanted = [record for record in of_split if labels is None or record.label in labels]
     current = [record for record in wanted if is_current(record, task, index)]
+    there = {record.label for record in current}
     try:
-        rows = [row.label for row in plan.make(task, index).rows]
+        rows = plan.make(task, index).rows
     except UserError:
         rows = []
-    planned = [label for label in rows if labels is None or label in labels]
+    empty = split == "test"  # candidates on validation images are whatever was tried
+    planned = [row.label for row in rows if row.label in there or (empty and row.source.origin == BUILT_IN)]
     return Chosen(
         task=task,
         records=sorted(current, key=lambda record: record.sort_key),
         stale=len(wanted) - len(current),
-        expected=[(label, str(shots)) for label in planned for shots in task.shots],
+        expected=[(row, str(shots)) for row in planned if labels is None or row in labels for shots in task.shots],
     )
