@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 # Before torch is imported: small networks gain nothing from a second thread, and two threads on busy cores wait
@@ -37,3 +38,13 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def work(nowhere: Path) -> Path:
     """A user's folder, which is the working folder."""
     return make_folder(nowhere)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After `make bench`: every method's step as a multiple of a plain cross-entropy step."""
+    medians: dict[str, float] = getattr(sys.modules.get("test_bench"), "MEDIANS", {})
+    if "scratch" not in medians:
+        return
+    terminalreporter.section("one step, as a multiple of a cross-entropy step")
+    for name, median in sorted(medians.items(), key=lambda item: item[1]):
+        terminalreporter.write_line(f"{name:<20} {1000 * median:7.2f} ms  {median / medians['scratch']:5.2f}")

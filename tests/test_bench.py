@@ -3,7 +3,6 @@ about time; run as a test, it does nothing (benchmarks are skipped)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,7 @@ from jkbench import plan, task
 from jkbench.plugins.discovery import discover
 
 MEDIANS: dict[str, float] = {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ratios(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After the last method: every step as a multiple of the cross-entropy step of the same run."""
-    yield
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    if "scratch" in MEDIANS and reporter is not None:
-        reporter.write_line("")
-        for name, median in sorted(MEDIANS.items(), key=lambda item: item[1]):
-            times = median / MEDIANS["scratch"]
-            reporter.write_line(f"{name:<20} {1000 * median:7.2f} ms a step  {times:5.2f} x a cross-entropy step")
-
+"""Seconds a step by method; conftest.py prints them as multiples of the cross-entropy step of the same run."""
 
 METHODS = ["scratch", *(name for name in discover().methods() if name != "scratch")]
 
