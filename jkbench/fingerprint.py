@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 LENGTH = 16
@@ -23,12 +22,6 @@ def of_bytes(*parts: bytes) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()[:LENGTH]
-
-
-def of_file(path: Path) -> str:
-    """A hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:LENGTH]
 
 
 def of_source(source: str) -> str:

@@ -64,7 +64,12 @@ def run(trial: Trial, where: Where) -> Record:
     except (torch.OutOfMemoryError, MemoryError) as error:
         return record(status="oom", message=str(error).split("\n")[0] or "out of memory")
     except UserError as error:
-        return record(status="failed", message=str(error))
+        # records are committed: a folder may hold a user's name
+        folders = (where.folder, trial.row.source.path.parent.resolve(), trial.row.source.path.parent)
+        message = str(error)
+        for folder in folders:
+            message = message.replace(f"{folder}/", "")
+        return record(status="failed", message=message)
     except (Exception, SystemExit) as error:  # a plugin that exits ends its own trial alone
         return record(status="failed", message=last_lines(error))
 

@@ -35,7 +35,9 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
 
 def broken_record(trial: Trial) -> Record:
     """The record of a trial whose plugin cannot even be read."""
-    return failed_record(trial, str(trial.row.source.broken))
+    source = trial.row.source
+    # records are committed: a folder may hold a user's name
+    return failed_record(trial, str(source.broken).replace(f"{source.path.parent}/", ""))
 
 
 def failed_record(trial: Trial, message: str) -> Record:

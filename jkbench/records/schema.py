@@ -116,11 +116,6 @@ class Record(_Part):
         return kept[-1].strip() if kept else "no reason is known"
 
     @property
-    def coordinates(self) -> tuple[str, str, str, str, int]:
-        """What the trial is about, whatever code it ran: (task, label, split, shots, seed)."""
-        return (self.task, self.label, self.split, str(self.shots), self.seed)
-
-    @property
     def sort_key(self) -> tuple[str, str, float, int, str]:
         """The order in a committed file."""
         shots = float("inf") if self.shots == "full" else float(self.shots)
