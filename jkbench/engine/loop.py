@@ -120,6 +120,7 @@ class Loop:
         self._at = 0
         self._stepped = True
         self._clocked = 0.0
+        self._student_signals: Signals | None = None
 
     @property
     def order_hash(self) -> str:
@@ -157,7 +158,10 @@ class Loop:
         version = batch.x._version
         x = self.inputs(batch)
         unchanged = x is batch.x and batch.x._version == version  # a method may also write into the images
-        student = Signals(self.student, x, batch.y, self.setting, True, self.modules)
+        # what a Jacobian pass can take again is kept until a step has shown that the loss takes none
+        recorded = self._student_signals is None or self._student_signals.took_jacobian
+        student = Signals(self.student, x, batch.y, self.setting, True, self.modules, recorded)
+        self._student_signals = student
         if self.teacher is None:
             return student, None
         if unchanged and self.cache is not None:

@@ -23,7 +23,7 @@ from jkbench.engine.resident import Loaded
 from jkbench.engine.signals import Setting
 from jkbench.errors import UserError
 from jkbench.maths import cross_entropy
-from jkbench.models.network import Network, build, seeded
+from jkbench.models.network import Network, build, placed, seeded
 from jkbench.recipe import METADATA, Recipe, path
 from jkbench.records.files import locked, write_atomically
 
@@ -55,7 +55,7 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 def train(recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None]) -> Reference:
     """Train the network of a recipe with plain cross-entropy, by the same loop as every trial."""
     channels, size = data.size
-    network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed).to(device)
+    network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
     images = resident.reside(data.splits["train"], resident.statistics(data.splits["train"]), device)
     loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
     loop.prepare(lambda batch: batch.x, {})
@@ -117,7 +117,7 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     channels, size = data.size
     network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed)
     network.load_state_dict(state)
-    network.to(device)
+    placed(network, device)
     _fix(network)
     return Reference(recipe, network, metadata["weights"], metadata["accuracy"], len(data.classes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from jkbench.task import Images, Task
 
 @dataclass(frozen=True)
 class Resident:
-    """Images N×C×H×W uint8 and labels N on a device, with the channel statistics that normalise them."""
+    """Images N×C×H×W uint8 (channels last in memory) and labels N on a device, with the channel statistics that
+    normalise them."""
 
     images: Tensor
     labels: Tensor
@@ -97,7 +99,7 @@ def statistics(train: Split) -> tuple[Tensor, Tensor]:
 
 def reside(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> Resident:
     """A split on the device."""
-    pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(np.ascontiguousarray(split.images)).permute(0, 3, 1, 2)
     mean, std = normalisation
     labels = torch.from_numpy(split.labels).long()
     return Resident(pixels.to(device), labels.to(device), mean.to(device), std.to(device))

@@ -18,8 +18,9 @@ from torch.nn import functional
 from jkbench import maths
 from jkbench.engine.resident import Resident
 from jkbench.errors import UserError
-from jkbench.models.batchnorm import Inputs, batch_norm_statistics, recorded_inputs, statistics_of
+from jkbench.models.batchnorm import batch_norm_statistics, norms
 from jkbench.models.network import Network, Outputs
+from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
 Layers = Literal["all", "first", "last"]
 CHUNK = 256
@@ -100,28 +101,32 @@ class Signals:
         setting: Setting,
         is_student: bool,
         modules: Mapping[str, nn.Module] | None = None,
+        record: bool = True,
     ) -> None:
+        """``record``: keep what a Jacobian pass can take again; without it, a pass that is asked for costs one more."""
         self._network = network
         self._x = x.detach().requires_grad_()
         self._y = y
         self._setting = setting
         self._is_student = is_student
+        self._record = record
         self.modules: Mapping[str, nn.Module] = modules or {}
 
     @cached_property
     def _normalises(self) -> bool:
         """Whether the network has batch norm in train mode, which couples the samples."""
-        return any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self._network.modules())
+        return any(norm.training for norm in norms(self._network))
 
     @cached_property
-    def _pass(self) -> tuple[Outputs, Inputs]:
-        """The one pass that losses on outputs are taken of, and what went into its batch norms."""
+    def _pass(self) -> tuple[Outputs, Recording | None]:
+        """The one pass that losses on outputs are taken of, and its record where the Jacobian pass has its values."""
         if not self._normalises or self._setting.batch_norm == "batch":
-            return self._network(self._x), {}
-        if self._setting.batch_norm != "per-sample":
-            return self._network(self._x.detach()), {}
-        with recorded_inputs(self._network) as inputs:
-            return self._network(self._x.detach()), inputs
+            return self._network(self._x), None
+        if self._setting.batch_norm != "per-sample" or not self._record:
+            return self._network(self._x.detach()), None
+        with recording(self._network) as kept:
+            outputs = self._network(self._x.detach())
+        return outputs, kept
 
     @property
     def _outputs(self) -> Outputs:
@@ -134,15 +139,19 @@ class Signals:
         A network without batch norm in train mode has one pass for both.
         """
         mode = self._setting.batch_norm
-        outputs = self._outputs  # always taken: it is the pass that running statistics learn from
+        outputs, kept = self._pass  # always taken: it is the pass that running statistics learn from
         if not self._normalises or mode == "batch":
             return outputs
-        with (
-            statistics_of(self._network, self._pass[1])
-            if mode == "per-sample"
-            else batch_norm_statistics(self._network, mode)
-        ):
+        if mode != "per-sample":
+            with batch_norm_statistics(self._network, mode):
+                return self._network(self._x)
+        with replayed(kept or recorded_again(self._network, self._x.detach())):
             return self._network(self._x)
+
+    @property
+    def took_jacobian(self) -> bool:
+        """Whether a loss has asked for a Jacobian."""
+        return "_jacobian_outputs" in self.__dict__
 
     def _constant(self, value: Tensor) -> Tensor:
         return value if self._is_student else value.detach()

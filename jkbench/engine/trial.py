@@ -22,7 +22,7 @@ from jkbench.engine.resident import Resident, TaskData
 from jkbench.engine.signals import Setting, SignalCache
 from jkbench.errors import Collector, UserError
 from jkbench.method import Method
-from jkbench.models.network import Network, build, seeded
+from jkbench.models.network import Network, build, placed, seeded
 from jkbench.plan import Trial
 from jkbench.plugins.loading import load
 from jkbench.records import schema
@@ -132,7 +132,7 @@ def make_ready(
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
     student.load_state_dict(method.initial(Start(initial, lambda: _pretrained(task, references("student")))))
-    student.to(device)
+    placed(student, device)
     network = None if teacher is None else teacher.network
     pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
     setting = Setting(pairs, task.same_labels, task.matching.batch_norm)

@@ -5,6 +5,7 @@ on every sample's input, and the gradient of a sum of logits is not a per-sample
 
 * ``per-sample`` (`recorded_inputs`, `statistics_of`): the batch's statistics, constant in the inputs but not in the
   weights. A per-sample Jacobian of the function that train mode computes, and the whole gradient by the weights.
+  (`jkbench.models.replay` is the same in half the time.)
 * ``batch``, ``running``, ``constant`` (`batch_norm_statistics`): see there for what each leaves out.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from jkbench.errors import UserError
 
 Statistics = Literal["batch", "running", "constant"]
+
+_NORMS: WeakKeyDictionary[nn.Module, tuple[_BatchNorm, ...]] = WeakKeyDictionary()
+
+
+def norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
+    """The batch norms of a finished network, looked for once: it gets and loses no module afterwards."""
+    if network not in _NORMS:
+        _NORMS[network] = tuple(module for module in network.modules() if isinstance(module, _BatchNorm))
+    return _NORMS[network]
 
 
 @contextmanager
@@ -50,11 +61,11 @@ def batch_norm_statistics(network: nn.Module, mode: Statistics) -> Iterator[None
     """
     if mode not in get_args(Statistics):
         raise ValueError(f"batch-norm statistics are one of {', '.join(get_args(Statistics))}; not {mode!r}")
-    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    for name, module in norms:
+    named = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    for name, module in named:
         if mode == "running" and module.running_mean is None:
             raise UserError(f"batch norm {name or 'itself'!r} keeps no running statistics", "take constant or batch")
-    substitutes = [_Substitute(module, mode) for _, module in norms]
+    substitutes = [_Substitute(module, mode) for _, module in named]
     try:
         yield
     finally:
@@ -119,12 +130,14 @@ Inputs = Mapping[_BatchNorm, Sequence[Tensor]]
 
 @contextmanager
 def recorded_inputs(network: nn.Module) -> Iterator[Inputs]:
-    """Keep what goes into every batch norm of ``network`` in forward passes inside the context."""
+    """Keep what goes into every batch norm of ``network`` that takes statistics of it, in forward passes inside the
+    context. A module in evaluation mode (a frozen one) has its running statistics, and keeps them."""
     kept: dict[_BatchNorm, list[Tensor]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, _BatchNorm)
-        kept.setdefault(module, []).append(inputs[0])
+        if module.training or module.running_mean is None:
+            kept.setdefault(module, []).append(inputs[0])
 
     hooks = [m.register_forward_pre_hook(keep) for m in network.modules() if isinstance(m, _BatchNorm)]
     try:
@@ -162,9 +175,8 @@ def statistics_of(network: nn.Module, inputs: Inputs) -> Iterator[None]:
             assert isinstance(module, _BatchNorm)
             module.training, module.running_mean, module.running_var = before.pop(module)
 
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    hooks = [module.register_forward_pre_hook(put) for module in norms]
-    hooks += [module.register_forward_hook(undo, prepend=True, always_call=True) for module in norms]
+    hooks = [module.register_forward_pre_hook(put) for module in inputs]
+    hooks += [module.register_forward_hook(undo, prepend=True, always_call=True) for module in inputs]
     try:
         yield
     finally:

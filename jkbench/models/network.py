@@ -39,6 +39,14 @@ class Network(nn.Module):
         return Outputs(logits, logits if self.teacher_head is None else self.teacher_head(embedding), maps)
 
 
+def placed(network: Network, device: torch.device) -> Network:
+    """The network itself, on a device, its convolutions' weights channels-last in memory: the layout of the images.
+
+    A layout, not another number: on two CPU cores a step of VGG-4 takes half the time (docs/performance.md).
+    """
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 @contextmanager
 def seeded(*names: object) -> Iterator[None]:
     """Torch's global stream stands at a named seed inside, and where it was afterwards."""
