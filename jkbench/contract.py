@@ -240,7 +240,7 @@ def _global_state() -> tuple[Any, ...]:
 
 
 def _train(trial: Trial, data: TaskData, references: dict[str, Reference], global_seed: int) -> _Run:
-    environment.exact()
+    environment.prepare()
     run = _Run()
     own = {role: replace(found, network=copy.deepcopy(found.network)) for role, found in references.items()}
     put_back = _set_global(global_seed)

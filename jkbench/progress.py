@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,18 @@ def outcome(record: Record) -> str:
         took = f" in {record.cost.seconds:.1f} s" if record.cost else ""
         return f"{head}: {100 * record.metrics['accuracy']:.1f} %{took}"
     return f"{head}: {record.status}: {record.reason}"
+
+
+def plain_warnings() -> None:
+    """Warnings of the suite as a sentence for people; those of libraries as they are."""
+    usual = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
+        if category.__module__.startswith("jkbench."):
+            return f"jkbench: warning: {message}\n"
+        return usual(message, category, *rest, **more)
+
+    warnings.formatwarning = plain
 
 
 class Progress:

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent / "tasks"
 
 # Raised when a change to the engine or the mathematics changes numbers: records of another revision are not reused.
 # `tests/test_golden.py` fails when the numbers move and this has not.
-REVISION = 1
+REVISION = 2
 
 
 class _Model(BaseModel):

@@ -16,6 +16,12 @@ from jkbench.plugins.discovery import Index, discover
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The tests' own cache of signals, for processes that they start too."""
+    os.environ["JKBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def index() -> Index:
     return discover(working=ROOT)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "jkbench"
 
 # Floors from the ground up; a module may import from its own floor and from those below.
 FLOORS = [
-    {"errors", "fingerprint", "streams", "maths"},
+    {"errors", "fingerprint", "streams", "places", "maths"},
     {"data", "statistics"},
     {"dataset", "method", "task"},
     {"plugins", "recipe", "models"},
@@ -24,8 +24,8 @@ FLOORS = [
     {"cli"},
 ]
 TORCH_FREE = {
-    "errors", "fingerprint", "streams", "data", "statistics", "dataset", "method", "task", "plugins", "recipe", "plan",
-    "records", "catalogue", "report", "progress",
+    "errors", "fingerprint", "streams", "places", "data", "statistics", "dataset", "method", "task", "plugins",
+    "recipe", "plan", "records", "catalogue", "report", "progress",
 }  # fmt: skip
 
 

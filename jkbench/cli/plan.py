@@ -95,16 +95,15 @@ def estimated_seconds(missing: list[Trial], records: Mapping[str, Record]) -> tu
 
     Returns the sum, None without any record, and how many trials it knows of their own row.
     """
-    times: dict[tuple[str, str], list[float]] = {}
-    for record in records.values():
-        if record.cost is not None and record.status == "ok":
-            times.setdefault((record.label, str(record.shots)), []).append(record.cost.seconds)
+    from jkbench.records.timings import seconds_by_cell
+
+    times = seconds_by_cell(records.values())
     if not times:
         return None, 0
-    every = [value for values in times.values() for value in values]
+    usual = sum(times.values()) / len(times)
     total, known = 0.0, 0
     for trial in missing:
         own = times.get((trial.row.label, str(trial.shots)))
         known += own is not None
-        total += sum(own or every) / len(own or every)
+        total += usual if own is None else own
     return total, known

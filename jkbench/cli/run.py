@@ -15,8 +15,11 @@ from jkbench.cli import options
 from jkbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from jkbench.execute import Setup
     from jkbench.plan import Plan, Trial
+    from jkbench.records.schema import Record
     from jkbench.records.store import Store
 
 EPILOG = """\b
@@ -38,7 +41,7 @@ Examples:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @click.option(
     "--jobs", default="auto", show_default=True, metavar="N|auto",
-    help="Trials at a time. auto: one a core on CPU, one on a GPU.",
+    help="Trials at a time. auto: as many as cores and memory allow.",
 )  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
@@ -65,9 +68,12 @@ def run(
     """Run what is missing of a task, and show its table.
 
     The same command again continues where it was stopped."""
-    from jkbench import catalogue
+    from jkbench import catalogue, places
     from jkbench.errors import Collector
+    from jkbench.progress import plain_warnings
     from jkbench.records.store import Store
+
+    plain_warnings()
 
     with Collector() as problems:
         plan = None
@@ -81,7 +87,7 @@ def run(
     if smoke:
         with tempfile.TemporaryDirectory(prefix="jkbench-smoke-") as temporary:
             smoked = shortened(plan)
-            setup = make_setup(Path(temporary), device, jobs, threads, timeout, len(smoked.trials))
+            setup = make_setup(Path(temporary), device, jobs, threads, timeout, smoked.trials, {}, cache=None)
             train_teacher(smoked, smoked.trials, setup)
             counts = execute(smoked.trials, setup, None)
         click.echo(f"smoke: {describe(counts)}; nothing was stored")
@@ -92,7 +98,8 @@ def run(
     missing = missing_trials(plan, store)
     counts = {}
     if missing:
-        setup = make_setup(folder, device, jobs, threads, timeout, len(missing))
+        known = store.read(plan.task.name).records
+        setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
         try:
             train_teacher(plan, missing, setup)
             counts = execute(missing_trials(plan, store, tell=False), setup, store)
@@ -126,16 +133,34 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_setup(folder: Path, device: str, jobs: str, threads: int, timeout: float | None, trials: int) -> Setup:
-    """Jobs for this machine: on CPU as many as fill the cores with ``threads`` each, one on a GPU."""
-    from jkbench.execute import Setup
+def make_setup(
+    folder: Path, device: str, jobs: str, threads: int, timeout: float | None, trials: Sequence[Trial],
+    known: Mapping[str, Record], cache: Path | None,
+) -> Setup:  # fmt: skip
+    """How these trials run here: as many at a time as are wanted, or as cores and memory allow.
+
+    What a trial takes is read off the task's ``known`` records. `UserError` where more are wanted than memory holds.
+    """
+    from jkbench.execute import Setup, memory
+    from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 
     if device == "auto":
         from jkbench.engine import environment
 
         device = environment.device("auto").type
-    wanted = parse_jobs(jobs) or (1 if device == "cuda" else max(1, cores() // threads))
-    return Setup(folder.resolve(), device, min(wanted, max(trials, 1)), threads, timeout)
+    on_gpu = device == "cuda"
+    wanted, most = parse_jobs(jobs), max(1, cores() // threads)
+    peak = peak_memory_mb(known.values(), on_gpu)
+    if on_gpu:
+        from jkbench.engine import environment
+
+        # one at a time until a record tells what a trial takes
+        free, trial_mb = environment.free_memory_mb(), (peak or 0.0) + memory.CONTEXT_MB
+        number = memory.jobs(wanted, most if peak else 1, free, trial_mb, "the GPU")
+    else:
+        number = memory.jobs(wanted, most, memory.available_mb(), peak or memory.ASSUMED_MB, "the machine's memory")
+    number = min(number, max(len(trials), 1))
+    return Setup(folder.resolve(), cache, device, number, threads, timeout, seconds_by_cell(known.values()))
 
 
 def shortened(plan: Plan) -> Plan:
@@ -216,7 +241,7 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
     from jkbench.engine.trial import check_fit
     from jkbench.progress import Progress
 
-    environment.exact()
+    environment.prepare()
     torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
     data = resident.of_task(plan.task, sound[0].datasets)
     check_fit(plan.task, data, {trial.shots for trial in sound})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import subprocess
@@ -27,21 +28,50 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def exact() -> None:
-    """Plain float32 on every device: no reduced-precision products."""
+def prepare() -> None:
+    """Make this process fit to train: plain float32 on every device, and memory that stays with the process."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    if not _kept_memory():
+        return
+    _libc().malloc_trim(0)  # what earlier trials left: the peak of this one is its own
+
+
+# of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+@lru_cache(maxsize=1)
+def _kept_memory() -> bool:
+    """Tell glibc to keep freed memory for the next tensor; False on other systems.
+
+    By default every tensor of more than some 100 KiB is given back to the system when it is freed, and the next one
+    of its size is page by page faulted in again: a fifth of a step of VGG-4 on CPU (docs/performance.md).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = _libc().mallopt
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 2**26))
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
+def device_name(where: torch.device) -> str:
+    """The GPU's model, or the CPU's architecture."""
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else f"cpu ({platform.machine()})"
 
 
 def describe(where: torch.device) -> Environment:
     """The record's account of this process."""
     commit, dirty = revision()
-    gpu = where.type == "cuda"
     return Environment(
         jkbench=jkbench.__version__,
         python=platform.python_version(),
         torch=torch.__version__,
-        device=torch.cuda.get_device_name(where) if gpu else f"cpu ({platform.machine()})",
+        device=device_name(where),
         threads=torch.get_num_threads(),
         precision="float32",
         platform=f"{platform.system()}-{platform.machine()}",
@@ -65,6 +95,11 @@ def revision() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "jkbench", "methods", "datasets"))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def free_memory_mb() -> float:
+    """Free MiB of the present GPU."""
+    return torch.cuda.mem_get_info()[0] / 2**20
 
 
 def reset_peak_memory(where: torch.device) -> None:

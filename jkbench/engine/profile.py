@@ -128,7 +128,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
 
     The steps of all are taken in turns, so that what else the machine does falls on all alike.
     """
-    environment.exact()
+    environment.prepare()
     limits = ceilings(where.device)
     plain = _ready(trials[0], where)
     plain.loop.prepare(lambda batch: batch.x, {})

@@ -6,16 +6,19 @@ live. A method does not see the difference.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
+from jkbench.engine.kept_signals import Positions, SignalStore, Values
 from jkbench.engine.resident import Resident
 from jkbench.errors import UserError
 from jkbench.models.batchnorm import batch_norm_statistics, norms
@@ -23,7 +26,7 @@ from jkbench.models.network import Network, Outputs
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
 Layers = Literal["all", "first", "last"]
-CHUNK = 256
+CHUNK = 64
 CACHE_LIMIT = 2**30
 """Bytes that one cached signal of one subset may take; a larger one is computed live."""
 
@@ -232,32 +235,69 @@ class Signals:
         return gradients
 
 
-class SignalCache:
-    """The teacher's signals on the images of one subset, each computed once, when first asked for."""
+class _TooLarge(Exception):
+    """All images' values of a signal would not fit."""
 
-    def __init__(self, network: Network, images: Resident, setting: Setting) -> None:
+
+class SignalCache:
+    """The teacher's signals on the images of one subset, each computed once, when first asked for.
+
+    With a ``store`` they are kept for other trials and processes; ``positions`` are then the subset's places in the
+    store's set of images. Values are computed in batches of one size, so that an image's are the same to the bit
+    whichever trial asks first, and whatever else is in its batch.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        images: Resident,
+        setting: Setting,
+        store: SignalStore | None = None,
+        positions: Positions | None = None,
+    ) -> None:
         self._network = network
         self._images = images
         self._setting = setting
+        self._store = store
+        self._positions = np.arange(len(images)) if positions is None else positions
+        self._place = {at: place for place, at in enumerate(self._positions.tolist())}
         self._kept: dict[str, Tensor | None] = {}
+        self.seconds = 0.0
+        """Spent on computing and reading signals: no part of the training's time."""
 
     def get(self, name: str, compute: Callable[[Signals], Tensor], index: Tensor) -> Tensor | None:
-        """The signal at these positions; None where all images' values would be too large to keep."""
+        """The signal at these positions of the subset; None where all images' values would be too large to keep."""
         if name not in self._kept:
-            self._kept[name] = self._compute(compute)
+            began = time.perf_counter()
+            self._kept[name] = self._obtain(name, compute)
+            self.seconds += time.perf_counter() - began
         kept = self._kept[name]
         return None if kept is None else kept[index]
 
-    def _compute(self, compute: Callable[[Signals], Tensor]) -> Tensor | None:
-        parts: list[Tensor] = []
-        for start in range(0, len(self._images), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            live = Signals(self._network, self._images.read(chunk), self._images.labels[chunk], self._setting, False)
-            value = compute(live).detach()
+    def _obtain(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor | None:
+        def values(positions: Positions) -> Values:
+            return self._compute(compute, [self._place[at] for at in positions.tolist()])
+
+        try:
+            if self._store is None:
+                found = values(self._positions)
+            else:
+                found = self._store.signal(name).obtain(self._positions, values)
+        except _TooLarge:
+            return None
+        return torch.from_numpy(found).to(self._images.images.device)
+
+    def _compute(self, compute: Callable[[Signals], Tensor], places: Sequence[int]) -> Values:
+        parts: list[Values] = []
+        for start in range(0, len(places), CHUNK):
+            wanted = list(places[start : start + CHUNK])
+            padded = torch.tensor(wanted + wanted[:1] * (CHUNK - len(wanted)), device=self._images.images.device)
+            x, y = self._images.read(padded), self._images.labels[padded]
+            value = compute(Signals(self._network, x, y, self._setting, False)).detach()[: len(wanted)]
             if value[:1].nbytes * len(self._images) > CACHE_LIMIT:
-                return None
-            parts.append(value)
-        return torch.cat(parts)
+                raise _TooLarge
+            parts.append(value.cpu().numpy())
+        return np.concatenate(parts)
 
 
 class TeacherSignals(Signals):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from jkbench import fingerprint, recipe
 from jkbench.data.arrays import subset
 from jkbench.engine import environment, reference, resident, scoring
+from jkbench.engine.kept_signals import SignalStore
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
 from jkbench.engine.matching import matched_layers
 from jkbench.engine.reference import Reference
@@ -28,22 +29,26 @@ from jkbench.plugins.loading import load
 from jkbench.records import schema
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
-from jkbench.task import Task
+from jkbench.task import REVISION, Task
 
 
 @dataclass(frozen=True)
 class Where:
-    """What a trial runs on: device, leaderboard folder (for reference networks), and whether it is alone."""
+    """What a trial runs on: device, leaderboard folder (for reference networks), and whether it is alone.
+
+    The teacher's signals are kept in ``cache``; None keeps them in the trial.
+    """
 
     device: torch.device
     folder: Path
+    cache: Path | None = None
     alone: bool = True
     timeout: float | None = None
 
 
 def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, whatever happens in it; only Ctrl-C and the like are raised."""
-    environment.exact()
+    environment.prepare()
     base = blank(trial) | {"environment": environment.describe(where.device)}
     ready: Ready | None = None
 
@@ -54,7 +59,8 @@ def run(trial: Trial, where: Where) -> Record:
         with seeded("layers", trial.seed):  # whatever a layer draws for itself (dropout) is the trial's own
             data = resident.of_task(trial.task, trial.datasets)
             environment.reset_peak_memory(where.device)
-            ready = make_ready(trial, where.device, data, kept_references(trial, where, data), where.timeout)
+            references = kept_references(trial, where, data)
+            ready = make_ready(trial, where.device, data, references, where.timeout, cache=where.cache)
             metrics, predicted = train_and_score(ready)
         return record(status="ok", metrics=metrics, predictions=schema.pack_labels(predicted))
     except Diverged as error:
@@ -118,6 +124,7 @@ def make_ready(
     references: References,
     timeout: float | None = None,
     kind: type[Loop] = Loop,
+    cache: Path | None = None,
 ) -> Ready:
     """Everything before the first step. `UserError` where task, networks or method do not fit together.
 
@@ -136,8 +143,11 @@ def make_ready(
     network = None if teacher is None else teacher.network
     pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
     setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
-    cache = None if network is None else SignalCache(network, train, setting)
-    loop = kind(train, student, task.student.training, setting, trial.seed, network, cache, timeout)
+    signals = None
+    if teacher is not None:
+        store = None if cache is None else signal_store(cache, task, data, teacher, device)
+        signals = SignalCache(teacher.network, train, setting, store, chosen)
+    loop = kind(train, student, task.student.training, setting, trial.seed, network, signals, timeout)
     loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
     return Ready(
         trial=trial,
@@ -155,6 +165,24 @@ def make_ready(
         ),
         pairing=_pairing(train, initial, loop),
     )
+
+
+def signal_store(cache: Path, task: Task, data: TaskData, teacher: Reference, device: torch.device) -> SignalStore:
+    """Where the teacher's signals on the task's training images are kept: named by all that decides their values."""
+    mean, std = (statistic.flatten().tolist() for statistic in data.normalisation)
+    identity = {
+        "teacher": teacher.weights,
+        "images": data.target.content,
+        "classes": task.target.classes and list(task.target.classes),
+        "split": "train",
+        "mean": mean,
+        "std": std,
+        "device": environment.device_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "revision": REVISION,
+    }
+    return SignalStore(cache / "signals", identity, len(data.target.splits["train"]))
 
 
 def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None:
@@ -226,14 +254,16 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
 
 def facts(ready: Ready, where: Where) -> dict[str, Any]:
     """What a record says beside its outcome, as far as the training came."""
-    trace = ready.loop.trace
+    trace, cache = ready.loop.trace, ready.loop.cache
+    signals_seconds = 0.0 if cache is None else cache.seconds
     found: dict[str, Any] = {
         "data": ready.data,
         "pairing": ready.pairing,
         "curve_steps": trace.curve_steps,
         "curves": _finite(trace.curves),
         "cost": schema.Cost(
-            seconds=trace.seconds or sum(trace.step_seconds),
+            seconds=max(0.0, (trace.seconds or sum(trace.step_seconds)) - signals_seconds),
+            signals_seconds=signals_seconds,
             step_ms=trace.step_ms,
             steps=trace.steps,
             peak_memory_mb=environment.peak_memory_mb(where.device),

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jkbench.plan import Trial
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
+from jkbench.records.timings import Cell
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How trials are run on this machine. ``threads`` and ``jobs`` are numbers, ``device`` is cpu or cuda."""
+    """How trials are run on this machine. ``threads`` and ``jobs`` are numbers, ``device`` is cpu or cuda; the
+    teacher's signals are kept in ``cache`` for other trials and processes, where there is one."""
 
     folder: Path
+    cache: Path | None = None
     device: str = "cpu"
     jobs: int = 1
     threads: int = 1
     timeout: float | None = None
+    expected: Mapping[Cell, float] = field(default_factory=dict)
+    """Seconds of a trial by row and regime, as far as records tell: the longest start first."""
 
 
 def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:

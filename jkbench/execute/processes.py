@@ -1,11 +1,14 @@
 """Several trials at once, in warm worker processes.
 
-A worker imports torch once and keeps data and teacher. A worker that dies takes its pool with it: the trials that
-were running are tried once more, each alone; one that kills its worker again becomes a ``failed`` record.
+A worker imports torch once and keeps data and teacher. Each is a pool of one process, so that a worker that dies
+takes no other trial with it: a new one is started, and the trial it had is tried once more, alone, when the others
+are done. So is a trial that ran out of memory beside others. One that fails in the same way alone is recorded so.
 
-The pool is the standard library's. Workers live as long as their parent and a folder that it holds: removing the
-folder ends them, in the middle of a trial too, and a parent that is killed leaves none behind. (loky, which joblib
-ships, kills its workers through ``pgrep``, which a Ctrl-C in the same terminal interrupts.)
+The pool is the standard library's, for three reasons. A pool of several processes (of concurrent.futures or of loky,
+which joblib ships) breaks as a whole when one of them dies, and every trial under way is lost with it. loky ends its
+workers through ``pgrep``, which a Ctrl-C in the same terminal interrupts. And what is left to write is below. Workers
+live as long as their parent and a folder that it holds: removing the folder ends them, in the middle of a trial too,
+and a parent that is killed leaves none behind.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from jkbench.execute import Setup, failed_record
+from jkbench.execute.order import LongestFirst
 from jkbench.plan import Trial
 from jkbench.records.schema import Record
 
@@ -31,46 +34,74 @@ DIED = "the worker process died twice in this trial: it was killed from outside,
 
 def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
     """Records in the order in which trials end. Closing the generator (Ctrl-C) ends all workers."""
-    waiting = list(trials)
-    while waiting:
-        finished: set[str] = set()
-        running: set[str] = set()
-        for trial, record in _pool(waiting, setup, setup.jobs, running):
-            finished.add(trial.id)
-            yield record
-        waiting = [trial for trial in waiting if trial.id not in finished]
-        for trial in [trial for trial in waiting if trial.id in running] or waiting[:1]:
-            alone = list(_pool([trial], setup, 1, set()))
-            yield alone[0][1] if alone else failed_record(trial, DIED)
-            waiting.remove(trial)
+    jobs = min(setup.jobs, len(trials))
+    waiting = LongestFirst(trials, setup.expected)
+    again: list[Trial] = []
+    with tempfile.TemporaryDirectory(prefix="jkbench-workers-") as life:
+        workers = [_Worker(setup, life) for _ in range(jobs)]
+        try:
+            running: dict[Future[Record], tuple[Trial, _Worker]] = {}
+            idle = list(workers)
+            while waiting or running:
+                while waiting and idle:
+                    trial, worker = waiting.take(), idle.pop()
+                    running[worker.submit(trial, alone=jobs == 1)] = (trial, worker)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    trial, worker = running.pop(future)
+                    idle.append(worker)
+                    record = _outcome(future, worker)
+                    if record is None or (record.status == "oom" and jobs > 1):
+                        waiting.gave_up(trial)
+                        again.append(trial)
+                    else:
+                        waiting.took(trial, record)
+                        yield record
+            for worker in workers[1:]:
+                worker.end()
+            for trial in again:
+                record = _outcome(workers[0].submit(trial, alone=True), workers[0])
+                yield record or failed_record(trial, DIED)
+        finally:
+            Path(life).rmdir()  # whoever still runs now ends
+            for worker in workers:
+                worker.end()
+            Path(life).mkdir()  # for its own removal
 
 
-def _pool(trials: Sequence[Trial], setup: Setup, jobs: int, running: set[str]) -> Iterator[tuple[Trial, Record]]:
-    """Trials and their records until all are done or the pool breaks; ``running`` then says which were under way."""
-    jobs = min(jobs, len(trials))
-    life = tempfile.TemporaryDirectory(prefix="jkbench-workers-")
-    executor = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(setup.threads, os.getpid(), life.name)
-    )
+def _outcome(future: Future[Record], worker: _Worker) -> Record | None:
+    """The record of a trial; None where the worker died in it, and a new one stands in its place."""
     try:
-        pending: dict[Future[Any], Trial] = {executor.submit(_one, trial, setup, jobs): trial for trial in trials}
-        for future in as_completed(pending):
-            try:
-                record = future.result()
-            except BrokenProcessPool:
-                running |= {_under_way(pending, index) for index in range(jobs)} - {""}
-                return
-            yield pending.pop(future), record
-        executor.shutdown(wait=True)
-    finally:
-        life.cleanup()  # whoever still runs now ends
-        executor.shutdown(wait=True, cancel_futures=True)
+        return future.result()
+    except BrokenProcessPool:
+        worker.replace()
+        return None
 
 
-def _under_way(pending: dict[Future[Any], Trial], index: int) -> str:
-    """Trials start in the order in which they were submitted: the first unfinished ones were under way."""
-    waiting = list(pending.values())
-    return waiting[index].id if index < len(waiting) else ""
+class _Worker:
+    """One warm process."""
+
+    def __init__(self, setup: Setup, life: str) -> None:
+        self._setup = setup
+        self._life = life
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        beginning = (self._setup.threads, os.getpid(), self._life)
+        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=beginning)
+
+    def submit(self, trial: Trial, alone: bool) -> Future[Record]:
+        try:
+            return self._pool.submit(_one, trial, self._setup, alone)
+        except BrokenProcessPool:  # it was killed while it had nothing to do
+            self.replace()
+            return self._pool.submit(_one, trial, self._setup, alone)
+
+    def replace(self) -> None:
+        self.end()
+        self._pool = self._new()
+
+    def end(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(threads: int, parent: int, life: str) -> None:
@@ -79,6 +110,9 @@ def _begin(threads: int, parent: int, life: str) -> None:
     threading.Thread(target=_watch, args=(parent, Path(life)), daemon=True).start()
     import torch
 
+    from jkbench.progress import plain_warnings
+
+    plain_warnings()
     torch.set_num_threads(threads)
 
 
@@ -88,10 +122,10 @@ def _watch(parent: int, life: Path) -> None:
     os._exit(1)
 
 
-def _one(trial: Trial, setup: Setup, jobs: int) -> Record:
+def _one(trial: Trial, setup: Setup, alone: bool) -> Record:
     from jkbench.engine import environment
     from jkbench.engine.trial import Where
     from jkbench.engine.trial import run as run_trial
 
-    where = Where(environment.device(setup.device), setup.folder, alone=jobs == 1, timeout=setup.timeout)
+    where = Where(environment.device(setup.device), setup.folder, setup.cache, alone, setup.timeout)
     return run_trial(trial, where)

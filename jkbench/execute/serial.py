@@ -20,6 +20,6 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
     from jkbench.engine.trial import run as run_trial
 
     torch.set_num_threads(setup.threads)
-    where = Where(environment.device(setup.device), setup.folder, alone=True, timeout=setup.timeout)
+    where = Where(environment.device(setup.device), setup.folder, setup.cache, alone=True, timeout=setup.timeout)
     for trial in trials:
         yield run_trial(trial, where)

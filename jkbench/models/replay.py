@@ -327,8 +327,8 @@ def _max_pool(
 ) -> Tensor:  # fmt: skip
     value = call.value
     if value is None or call.places is None or not _batched(input):
-        rest = (kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-        return functional.max_pool2d(input, *rest)  # type: ignore[return-value]
+        again: Any = functional.max_pool2d
+        return again(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
     shape = (list(_pair(kernel_size)), list(_pair(stride or kernel_size)), list(_pair(padding)), list(_pair(dilation)))
     return _MaxPool.apply(input, value, call.places, (*shape, ceil_mode))
 

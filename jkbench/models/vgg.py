@@ -7,6 +7,7 @@ stride 2. Global average pooling follows. Source: Srinivas & Fleuret 2018, secti
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from jkbench.errors import UserError
 
@@ -49,4 +50,5 @@ class VGG(nn.Module):
             x = stage(x)
             if name:
                 maps[name] = x
-        return maps, x.mean((2, 3))
+        # not x.mean((2, 3)): its gradient would come in another memory layout than the maps have
+        return maps, functional.adaptive_avg_pool2d(x, 1).flatten(1)

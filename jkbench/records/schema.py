@@ -54,6 +54,9 @@ class Cost(_Part):
     """What the trial took. Times are comparable only on one machine."""
 
     seconds: float = Field(description="training, without evaluation and without the teacher's own training")
+    signals_seconds: float = Field(
+        default=0.0, description="computing and reading the teacher's signals: little where an earlier trial kept them"
+    )
     step_ms: float = Field(description="milliseconds a step: median over the trial after warm-up")
     steps: int
     peak_memory_mb: float = Field(description="peak memory of the process (CPU) or of the device (CUDA), MiB")

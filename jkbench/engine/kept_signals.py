@@ -1,0 +1,182 @@
+"""The teacher's signals on disk: one number for each image of a data set, computed once for all trials and processes.
+
+A signal (logits, one attention map, rows of the Jacobian, an attention-Jacobian) has a folder of its own under the
+cache, named by the hash of all that decides its values: teacher, images, estimator, device, torch. In it:
+
+* ``identity.json``: what the hash was taken of. A folder whose identity is another's is refused.
+* ``rows.bin``: the values as float32, in the order in which they were computed, appended and never rewritten.
+* ``index.bin``: for each image of the data set where its row is, and the row's checksum.
+
+Rows are written before the index names them, by ordinary writes (a full disk is then an error, not a signal), and
+read through a memory map, which all processes share. A row whose checksum does not fit is computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jkbench import fingerprint
+from jkbench.errors import UserError
+from jkbench.records.files import locked, write_atomically
+
+Values = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+_ENTRY = np.dtype([("row", "<i8"), ("checksum", "<u4")])
+_NONE = -1
+
+
+class CacheWarning(UserWarning):
+    """The cache of signals does not help: everything is right, and slower."""
+
+
+@dataclass(frozen=True)
+class SignalStore:
+    """All signals of one teacher on one set of images, in ``folder`` beside those of others.
+
+    ``identity`` is JSON; ``images`` is the set's size.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+    images: int
+
+    def signal(self, name: str) -> KeptSignal:
+        """One signal by name."""
+        identity = {**self.identity, "signal": name}
+        return KeptSignal(self.folder / fingerprint.of_value(identity), identity, self.images)
+
+
+class KeptSignal:
+    """One signal on disk."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any], images: int) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.images = images
+
+    def obtain(self, positions: Positions, compute: Callable[[Positions], Values]) -> Values:
+        """The values at these images, N×…: the kept ones, the rest by ``compute`` and kept from now on.
+
+        Where the cache cannot be written all of the rest is computed all the same, and a `CacheWarning` says what to
+        do. `UserError` where the folder holds another signal than its name says.
+        """
+        self._check_identity()
+        with self._alone() as writable:
+            found = self._read(positions)
+            missing = positions[[at not in found for at in positions.tolist()]]
+            if len(missing):
+                computed = np.ascontiguousarray(compute(missing), dtype="<f4")
+                found |= dict(zip(missing.tolist(), computed, strict=True))
+                if writable:
+                    self._add(missing, computed)
+        return np.stack([found[at] for at in positions.tolist()])
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Nobody else computes this signal meanwhile; False where nothing can be written."""
+        with ExitStack() as held:
+            writable = True
+            try:
+                held.enter_context(locked(self.folder / "writing.lock"))
+            except UserError:
+                writable = False
+                self._unwritable("permission or room is missing")
+            yield writable
+
+    def _check_identity(self) -> None:
+        path = self.folder / "identity.json"
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            raise UserError(f"the cached signals in {self.folder} cannot be read: {error}", _delete(path)) from None
+        other = [key for key in {**held, **self.identity} if held.get(key) != self.identity.get(key)]
+        if other:
+            told = ", ".join(f"{key} {held.get(key)!r}, not {self.identity.get(key)!r}" for key in sorted(other))
+            raise UserError(
+                f"the cached signals in {self.folder} are others than their name says: {told}", _delete(path)
+            )
+
+    def _index(self) -> NDArray[Any]:
+        """For each image its row and checksum; row −1 where there is none."""
+        index = np.zeros(self.images, dtype=_ENTRY)
+        index["row"] = _NONE
+        path = self.folder / "index.bin"
+        if path.is_file():
+            held = np.fromfile(path, dtype=_ENTRY, count=self.images)
+            index[: len(held)] = held
+        return index
+
+    def _shape(self) -> tuple[int, ...] | None:
+        path = self.folder / "shape.json"
+        return tuple(json.loads(path.read_text())) if path.is_file() else None
+
+    def _read(self, positions: Positions) -> dict[int, Values]:
+        """What is kept and sound of these images."""
+        shape = self._shape()
+        rows = self.folder / "rows.bin"
+        if shape is None or not rows.is_file():
+            return {}
+        width = int(np.prod(shape))
+        count = rows.stat().st_size // (4 * width)
+        if not count:
+            return {}
+        values = np.memmap(rows, dtype="<f4", mode="r", shape=(count, width))
+        index, found, damaged = self._index(), {}, 0
+        for at in positions.tolist():
+            row, checksum = index[at]
+            if not 0 <= row < count:
+                damaged += row != _NONE
+            elif zlib.crc32(values[row].tobytes()) != checksum:
+                damaged += 1
+            else:
+                found[at] = values[row].reshape(shape)
+        if damaged:
+            _warn(f"{damaged} cached signals in {self.folder} are damaged: they are computed again")
+        return found
+
+    def _add(self, positions: Positions, computed: Values) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "identity.json").is_file():
+                write_atomically(self.folder / "shape.json", json.dumps(computed.shape[1:]))
+                write_atomically(self.folder / "identity.json", json.dumps(self.identity, indent=1, sort_keys=True))
+            size = computed[0].nbytes
+            with (self.folder / "rows.bin").open("ab") as stream:
+                first = -(-stream.tell() // size)  # a row that a kill left half-written is passed over
+                stream.write(b"\0" * (first * size - stream.tell()))
+                stream.write(computed.tobytes())
+            index = self._index()
+            for row, (at, value) in enumerate(zip(positions.tolist(), computed, strict=True), start=first):
+                index[at] = (row, zlib.crc32(value.tobytes()))
+            write_atomically(self.folder / "index.bin", index.tobytes())
+        except OSError as error:
+            self._unwritable(str(error.strerror))
+        except UserError as error:
+            self._unwritable(error.message.rpartition(": ")[2])
+
+    def _unwritable(self, reason: str) -> None:
+        _warn(
+            f"the cache of signals {self.folder.parent} cannot be written: {reason}. The run goes on without it.\n"
+            "  hint: set JKBENCH_CACHE to a folder with room and permission"
+        )
+
+
+def _delete(path: Path) -> str:
+    return f"delete {path.parent}: it will be computed again"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CacheWarning, stacklevel=3)

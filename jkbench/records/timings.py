@@ -1,0 +1,31 @@
+"""How long trials took, and how much memory, by the records of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jkbench.records.schema import Record
+
+Cell = tuple[str, str]
+"""A row's label and the regime as text: trials of one cell take about the same time."""
+
+
+def seconds_by_cell(records: Iterable[Record]) -> dict[Cell, float]:
+    """Mean seconds of training of the finished trials of each cell."""
+    times: dict[Cell, list[float]] = {}
+    for record in records:
+        if record.cost is not None and record.status == "ok":
+            times.setdefault((record.label, str(record.shots)), []).append(record.cost.seconds)
+    return {cell: sum(values) / len(values) for cell, values in times.items()}
+
+
+def peak_memory_mb(records: Iterable[Record], on_gpu: bool) -> float | None:
+    """The largest memory that a trial of these records took (MiB, of the process or of the device); None unknown."""
+    peaks = [
+        record.cost.peak_memory_mb
+        for record in records
+        if record.cost is not None
+        and record.environment is not None
+        and record.environment.device.startswith("cpu") != on_gpu
+    ]
+    return max(peaks, default=None)
