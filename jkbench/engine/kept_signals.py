@@ -89,18 +89,18 @@ class KeptSignal:
             writable = True
             try:
                 held.enter_context(locked(self.folder / "writing.lock"))
-            except UserError:
+            except UserError as error:
                 writable = False
-                self._unwritable("permission or room is missing")
+                self._unwritable(error.message.rpartition(": ")[2])
             yield writable
 
     def _check_identity(self) -> None:
         path = self.folder / "identity.json"
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except OSError:  # not there; or not to be read, and then not to be written either
             return
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"the cached signals in {self.folder} cannot be read: {error}", _delete(path)) from None
         other = [key for key in {**held, **self.identity} if held.get(key) != self.identity.get(key)]
         if other:
@@ -125,6 +125,13 @@ class KeptSignal:
 
     def _read(self, positions: Positions) -> dict[int, Values]:
         """What is kept and sound of these images."""
+        try:
+            return self._sound(positions)
+        except OSError as error:
+            self._unwritable(str(error.strerror))
+            return {}
+
+    def _sound(self, positions: Positions) -> dict[int, Values]:
         shape = self._shape()
         rows = self.folder / "rows.bin"
         if shape is None or not rows.is_file():
@@ -169,7 +176,7 @@ class KeptSignal:
 
     def _unwritable(self, reason: str) -> None:
         _warn(
-            f"the cache of signals {self.folder.parent} cannot be written: {reason}. The run goes on without it.\n"
+            f"the cache of signals {self.folder.parent} cannot be used: {reason}. The run goes on without it.\n"
             "  hint: set JKBENCH_CACHE to a folder with room and permission"
         )
 

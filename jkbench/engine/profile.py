@@ -1,8 +1,8 @@
 """What a step of each method costs, and how far it is from what the machine can do.
 
 Operations and bytes of one step are counted as its kernels run (by the formulas of `torch.utils.flop_counter`, whose
-own context does not live with `autograd.grad`); the machine's ceilings are measured with a large matrix product and
-a large copy, on the same device with the same threads. The floor of a step is the larger of operations over the
+own context does not live with `autograd.grad`); the machine's ceilings are measured with a large matrix product (or
+convolution, where that is faster) and a large copy, on the same device with the same threads. The floor of a step is the larger of operations over the
 product's rate and bytes over the copy's; its share of the ceiling is floor over measured time.
 """
 
@@ -106,14 +106,21 @@ def _seconds(run: Callable[[], object], device: torch.device, repeats: int) -> l
 
 
 def ceilings(device: torch.device) -> Ceilings:
-    """Measured on the device as it is now: a 1024³ (CUDA: 8192³) product and a copy of 256 MiB, the best of several."""
-    size = 8192 if device.type == "cuda" else 1024
+    """Measured on the device as it is now, the best of several: operations a second in a large matrix product or a
+    large convolution (on CPU they are of different libraries, and the convolution's may be the faster), bytes a second
+    in a copy of 256 MiB."""
+    size, images = (8192, 512) if device.type == "cuda" else (1024, 32)
     a, b = (torch.ones(size, size, device=device) for _ in range(2))
+    x = torch.ones(images, 256, 18, 18, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(256, 256, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
-    product = min(_seconds(lambda: torch.mm(a, b), device, 8)[2:])
+    with torch.no_grad():
+        product = min(_seconds(lambda: torch.mm(a, b), device, 8)[2:])
+        convolution = min(_seconds(lambda: torch.conv2d(x, weight), device, 8)[2:])
     copy = min(_seconds(lambda: target.copy_(source), device, 8)[2:])
-    return Ceilings(2 * size**3 / product, 2 * source.nbytes / copy)
+    convolved = 2 * images * 16 * 16 * 256 * 256 * 9
+    return Ceilings(max(2 * size**3 / product, convolved / convolution), 2 * source.nbytes / copy)
 
 
 class _CrossEntropy(Method):
