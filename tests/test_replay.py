@@ -109,7 +109,7 @@ def both(network: nn.Module, x: Tensor, fast: bool) -> tuple[Tensor, Tensor, Ten
     if fast:
         with recording(network) as kept:
             first = logits_of(network(x))
-        with replayed(kept):
+        with replayed(kept, leaf):
             second = logits_of(network(leaf))
     else:
         with recorded_inputs(network) as inputs:
@@ -168,7 +168,7 @@ def test_a_pass_that_draws_random_numbers_keeps_the_statistics_and_draws_anew() 
         with recording(network) as kept:
             network(x)
         torch.manual_seed(3)
-        with replayed(kept):
+        with replayed(kept, leaf):
             ours = network(leaf)
         with recorded_inputs(network) as inputs:
             network(x)
@@ -195,8 +195,25 @@ def test_another_network_or_another_batch_is_refused() -> None:
     with recording(vgg()) as kept:
         kept.network(images(5))
     for network, x in ((smooth_activation(), images(5)), (kept.network, images(4))):
-        with pytest.raises(RuntimeError, match="other operations"), replayed(kept):
+        with pytest.raises(RuntimeError, match="other operations"), replayed(kept, x):
             network(x)
+
+
+def test_statistics_of_a_tensor_that_was_written_into_are_refused() -> None:
+    class Writes(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.layers[0](x)
+            normalised = self.layers[1](hidden)
+            with torch.no_grad():
+                hidden.add_(1)
+            return normalised.mean((2, 3))  # type: ignore[no-any-return]
+
+    network = draw(Writes(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 8).train()
+    leaf = images(4).requires_grad_()
+    with recording(network) as kept:
+        network(leaf.detach())
+    with pytest.raises(RuntimeError, match="statistics are lost"), replayed(kept, leaf):
+        network(leaf)
 
 
 class Counted(TorchDispatchMode):
@@ -215,14 +232,18 @@ class Counted(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_what_the_fast_pass_saves(fast: bool) -> None:
+@pytest.mark.parametrize("values", [True, False])
+def test_what_the_fast_pass_saves(fast: bool, values: bool) -> None:
     """Counted, not timed, with three convolutions: forward 3, backward 3 by the weights and 2 by the inputs (nobody
     asks for the gradient by the images), the input gradient 3, its backward 3 by the weights and 3 by the gradient.
     The plain twin has a second forward pass beside, and the way back through it."""
     network = build("vgg:6-M-8-M-5", 3, SIZE, 4, 0).double().train()
     with Counted() as counted:
-        first, _, jacobian = both(network, images(5), fast)
-        torch.autograd.backward(first.square().sum() + jacobian.square().sum(), inputs=list(network.parameters()))
+        first, second, jacobian = both(network, images(5), fast)
+        loss = first.square().sum() + jacobian.square().sum()
+        if values:  # as an attention-Jacobian, which depends on the features themselves
+            loss = loss + second.square().sum()
+        torch.autograd.backward(loss, inputs=list(network.parameters()))
     assert counted.units == 3 + 5 + 3 + 6 if fast else counted.units >= 17 + 3 + 5
 
 

@@ -101,7 +101,7 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     console.print(
-        f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a matrix product, "
+        f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a product or convolution, "
         f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them.",
         highlight=False,
     )

@@ -2,8 +2,9 @@
 
 Operations and bytes of one step are counted as its kernels run (by the formulas of `torch.utils.flop_counter`, whose
 own context does not live with `autograd.grad`); the machine's ceilings are measured with a large matrix product (or
-convolution, where that is faster) and a large copy, on the same device with the same threads. The floor of a step is the larger of operations over the
-product's rate and bytes over the copy's; its share of the ceiling is floor over measured time.
+convolution, where that is faster) and a large copy, on the same device with the same threads. The floor of a step is
+the larger of operations over the product's rate and bytes over the copy's; its share of the ceiling is floor over
+measured time.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class Signals:
         if mode != "per-sample":
             with batch_norm_statistics(self._network, mode):
                 return self._network(self._x)
-        with replayed(kept or recorded_again(self._network, self._x.detach())):
+        with replayed(kept or recorded_again(self._network, self._x.detach()), self._x):
             return self._network(self._x)
 
     @property

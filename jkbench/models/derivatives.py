@@ -1,0 +1,216 @@
+"""Derivatives of a network's operations, for the pass that Jacobians are taken through (`jkbench.models.replay`).
+
+Each operation is given its value, and has a derivative that can be taken once more: in a convolution and an affine map
+it is linear in weights and incoming gradient, in ReLU and max-pooling it is a choice that no derivative sees. None of
+them makes a tensor of zeros where there is nothing to say. Values are B×C×h×w; scales and statistics 1×C×1×1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_aten = torch.ops.aten
+
+
+class Join(Function):
+    """One value, two ways back: by the weights through the training pass, and by the images."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, chained: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        return gradient, gradient
+
+
+class ConvolutionByWeight(Function):
+    """The value of a convolution, and its gradient by weight and bias. A node of its own beside the one by the input:
+    whoever asks for the gradient by the images pays for that alone."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None, shape: Any) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.shape, ctx.bias = shape, bias is not None
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, None, None
+        input, weight = ctx.saved_tensors
+        asked = [False, ctx.needs_input_grad[2], ctx.bias and ctx.needs_input_grad[3]]
+        _, by_weight, by_bias = _aten.convolution_backward(gradient, input, weight, [len(weight)], *ctx.shape, asked)
+        return None, None, by_weight, by_bias, None
+
+
+class ConvolutionByInput(Function):
+    """The value of a convolution, and its gradient by the input, which can be differentiated once more.
+
+    ``with_weight`` is (weight, shape): the weight is no input of the node, or the backward pass would come for it here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, input: Tensor, with_weight: tuple[Tensor, Any]) -> Tensor:
+        ctx.save_for_backward(input)
+        ctx.weight, ctx.shape = with_weight
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None
+        (input,) = ctx.saved_tensors
+        return gradient, InputGradient.apply(gradient, ctx.weight, input.detach(), ctx.shape), None
+
+
+class InputGradient(Function):
+    """The input gradient of a convolution as an operation: bilinear in the gradient of the result and the weight.
+
+    ⟨u, input gradient(g, w)⟩ = ⟨convolution(u, w), g⟩, so that by g it is a convolution, and by w the weight gradient
+    of that convolution.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, input: Tensor, shape: Any) -> Tensor:
+        ctx.save_for_backward(gradient, weight)
+        ctx.shape = shape
+        ctx.set_materialize_grads(False)
+        return _aten.convolution_backward(gradient, input, weight, None, *shape, [True, False, False])[0]
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor | None) -> Any:
+        if incoming is None:
+            return None, None, None, None
+        gradient, weight = ctx.saved_tensors
+        stride, padding, dilation, _, _, groups = ctx.shape
+        by_gradient = by_weight = None
+        if ctx.needs_input_grad[0]:
+            by_gradient = torch.conv2d(incoming, weight, None, stride, padding, dilation, groups)
+        if ctx.needs_input_grad[1]:
+            asked = [False, True, False]
+            by_weight = _aten.convolution_backward(gradient, incoming, weight, None, *ctx.shape, asked)[1]
+        return by_gradient, by_weight, None, None
+
+
+class Statistics(Function):
+    """Mean and reciprocal deviation of each channel, 1×C×1…: input B×C×…, both differentiable by it.
+
+    As a function of its own because `torch.var_mean` on CPU takes some ten times as long as these two means.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        rest = [0, *range(2, input.ndim)]
+        mean = input.mean(rest, keepdim=True)
+        deviation = ((input - mean).square_().mean(rest, keepdim=True) + eps).rsqrt_()
+        ctx.save_for_backward(input, mean, deviation)
+        ctx.set_materialize_grads(False)
+        return mean, deviation
+
+    @staticmethod
+    def backward(ctx: Any, by_mean: Tensor | None, by_deviation: Tensor | None) -> Any:
+        input, mean, deviation = ctx.saved_tensors
+        count = input.numel() // input.shape[1]
+        if by_deviation is None:
+            return (None if by_mean is None else (by_mean / count).expand_as(input)), None
+        slope = -by_deviation * deviation**3 / count
+        offset = -mean * slope if by_mean is None else by_mean / count - mean * slope
+        return torch.addcmul(offset, input, slope), None
+
+
+class AffineByParameters(Function):
+    """An affine map a channel, and its gradient by scale and shift."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, input: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(input)
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, None
+        (input,) = ctx.saved_tensors
+        rest = [0, *range(2, input.ndim)]
+        return None, None, (gradient * input).sum(rest, keepdim=True), gradient.sum(rest, keepdim=True)
+
+
+class AffineByInput(Function):
+    """An affine map a channel, and its gradient by the input. ``scale`` is (scale,): as the weight above, no input."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, input: Tensor, scale: tuple[Tensor]) -> Tensor:
+        (ctx.scale,) = scale
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None
+        return gradient, gradient * ctx.scale, None
+
+
+class Relu(Function):
+    """Linear where it is differentiable: its second derivative is nothing, not a tensor of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None
+        (value,) = ctx.saved_tensors
+        return _aten.threshold_backward(gradient, value.detach(), 0), None
+
+
+class MaxPool(Function):
+    """A choice of pixels, and linear in them: its second derivative is nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, value: Tensor, places: Tensor, shape: Any) -> Tensor:
+        ctx.save_for_backward(input, places)
+        ctx.shape = shape
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> Any:
+        if gradient is None:
+            return None, None, None, None
+        input, places = ctx.saved_tensors
+        return Unpool.apply(gradient, input.detach(), places, ctx.shape), None, None, None
+
+
+class Unpool(Function):
+    """The gradient of max-pooling as an operation: every value goes to the pixel that it came from."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, input: Tensor, places: Tensor, shape: Any) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.set_materialize_grads(False)
+        return _aten.max_pool2d_with_indices_backward(gradient, input, *shape, places)
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor | None) -> Any:
+        if incoming is None:
+            return None, None, None, None
+        (places,) = ctx.saved_tensors
+        if incoming.is_contiguous(memory_format=torch.channels_last):  # gather along the pixels in the layout it has
+            pixels = incoming.permute(0, 2, 3, 1).flatten(1, 2)
+            chosen = pixels.gather(1, places.permute(0, 2, 3, 1).flatten(1, 2))
+            return chosen.unflatten(1, places.shape[2:]).permute(0, 3, 1, 2), None, None, None
+        return incoming.flatten(2).gather(2, places.flatten(2)).view_as(places), None, None, None
