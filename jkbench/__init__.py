@@ -18,6 +18,9 @@ _HOME = {
     "Dataset": "jkbench.dataset",
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
+    "prepared": "jkbench.data.prepared",
+    "of_torchvision": "jkbench.data.prepared",
+    "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
     **dict.fromkeys(
         (
@@ -50,6 +53,9 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
+    from jkbench.data.prepared import of_torchvision as of_torchvision
+    from jkbench.data.prepared import prepared as prepared
+    from jkbench.data.prepared import with_validation as with_validation
     from jkbench.dataset import Dataset as Dataset
     from jkbench.errors import UserError as UserError
     from jkbench.maths import attention_at as attention_at

@@ -22,10 +22,14 @@ class Dataset(BaseModel):
     cite: ClassVar[str] = ""
     classes: ClassVar[tuple[str, ...]] = ()
     """Class names; labels are indices into them."""
+    content: ClassVar[str] = ""
+    """Hash of the published images, where they are prepared once (`jkbench.data.prepared`): others are refused."""
 
     def load(self) -> Mapping[str, Split]:
         """The splits ``train``, ``validation`` and ``test``: uint8 images N×H×W×C and integer labels N.
 
-        A set without official splits is carved by `jkbench.carve`; selection uses validation images alone.
+        A set without official splits is carved by `jkbench.carve`; selection uses validation images alone. Where
+        these are among the training images, a fourth split ``selection`` holds the training images of trials that are
+        scored on validation images (`jkbench.data.prepared.with_validation`).
         """
         raise NotImplementedError(f"{type(self).__name__} defines no load")

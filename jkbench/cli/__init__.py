@@ -10,6 +10,7 @@ import click
 from jkbench import __version__
 from jkbench.cli.check import check
 from jkbench.cli.completion import completion
+from jkbench.cli.data import data
 from jkbench.cli.leaderboard import leaderboard
 from jkbench.cli.listing import list_
 from jkbench.cli.new import new
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, list_, new, check, leaderboard, status, profile, completion):
+for command in (run, plan, list_, new, check, leaderboard, status, profile, data, completion):
     cli.add_command(command)
 
 

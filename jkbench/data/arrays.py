@@ -26,8 +26,8 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: NDArray[np.int64]) -> Split:
-        """The images at these positions."""
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
+        """The images at these positions, or where a mask is true."""
         return Split(self.images[index], self.labels[index])
 
     def of_classes(self, classes: Sequence[int]) -> Split:
@@ -85,6 +85,17 @@ def carve(images: NDArray[np.uint8], labels: NDArray[np.int64], validation: int,
         parts["test"].append(drawn[validation : validation + test])
         parts["train"].append(drawn[validation + test :])
     return {name: whole.take(np.sort(np.concatenate(indices))) for name, indices in parts.items()}
+
+
+def held_out(labels: NDArray[np.int64], per_class: int) -> NDArray[np.bool_]:
+    """Which of these canonical images are held out: ``per_class`` of each class, from the stream ``split``."""
+    held = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) <= per_class:
+            raise UserError(f"class {label} has {len(members)} images, too few to hold {per_class} out")
+        held[numpy_stream("split", int(label)).permutation(members)[:per_class]] = True
+    return held
 
 
 def subset(labels: NDArray[np.int64], shots: int | str, seed: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from jkbench import fingerprint, recipe
-from jkbench.data.arrays import subset
+from jkbench.data.arrays import Split, subset
 from jkbench.engine import environment, reference, resident, scoring
 from jkbench.engine.kept_signals import SignalStore
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
@@ -134,8 +134,9 @@ def make_ready(
     method: Method = load(trial.row.source)(**trial.row.parameters)
     teacher = references("teacher") if task.teacher is not None else None
     splits = data.target.splits
-    chosen = subset(splits["train"].labels, trial.shots, trial.seed)
-    train = resident.reside(splits["train"].take(chosen), data.normalisation, device)
+    pool = training_pool(splits, trial.split)
+    chosen = subset(splits[pool].labels, trial.shots, trial.seed)
+    train = resident.reside(splits[pool].take(chosen), data.normalisation, device)
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
     student.load_state_dict(method.initial(Start(initial, lambda: _pretrained(task, references("student")))))
@@ -145,7 +146,7 @@ def make_ready(
     setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
     signals = None
     if teacher is not None:
-        store = None if cache is None else signal_store(cache, task, data, teacher, device)
+        store = None if cache is None else signal_store(cache, task, data, pool, teacher, device)
         signals = SignalCache(teacher.network, train, setting, store, chosen)
     loop = kind(train, student, task.student.training, setting, trial.seed, network, signals, timeout)
     loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
@@ -167,14 +168,22 @@ def make_ready(
     )
 
 
-def signal_store(cache: Path, task: Task, data: TaskData, teacher: Reference, device: torch.device) -> SignalStore:
-    """Where the teacher's signals on the task's training images are kept: named by all that decides their values."""
+def training_pool(splits: Mapping[str, Split], scored: schema.Split) -> str:
+    """The split that training images are drawn from: where validation images are training images, the others for
+    trials that are scored on them."""
+    return "selection" if scored == "validation" and "selection" in splits else "train"
+
+
+def signal_store(
+    cache: Path, task: Task, data: TaskData, pool: str, teacher: Reference, device: torch.device
+) -> SignalStore:
+    """Where the teacher's signals on a split of the task's images are kept: named by all that decides their values."""
     mean, std = (statistic.flatten().tolist() for statistic in data.normalisation)
     identity = {
         "teacher": teacher.weights,
         "images": data.target.content,
         "classes": task.target.classes and list(task.target.classes),
-        "split": "train",
+        "split": pool,
         "mean": mean,
         "std": std,
         "device": environment.device_name(device),
@@ -182,7 +191,7 @@ def signal_store(cache: Path, task: Task, data: TaskData, teacher: Reference, de
         "torch": torch.__version__,
         "revision": REVISION,
     }
-    return SignalStore(cache / "signals", identity, len(data.target.splits["train"]))
+    return SignalStore(cache / "signals", identity, len(data.target.splits[pool]))
 
 
 def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None:
