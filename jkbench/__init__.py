@@ -19,7 +19,7 @@ _HOME = {
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
     "prepared": "jkbench.data.prepared",
-    "of_torchvision": "jkbench.data.prepared",
+    "of_torchvision": "jkbench.fetching",
     "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
     **dict.fromkeys(
@@ -53,11 +53,11 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
-    from jkbench.data.prepared import of_torchvision as of_torchvision
-    from jkbench.data.prepared import prepared as prepared
+        from jkbench.data.prepared import prepared as prepared
     from jkbench.data.prepared import with_validation as with_validation
     from jkbench.dataset import Dataset as Dataset
     from jkbench.errors import UserError as UserError
+    from jkbench.fetching import of_torchvision as of_torchvision
     from jkbench.maths import attention_at as attention_at
     from jkbench.maths import attention_loss as attention_loss
     from jkbench.maths import attention_map as attention_map

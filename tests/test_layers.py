@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "jkbench"
 FLOORS = [
     {"errors", "fingerprint", "streams", "places", "maths"},
     {"data", "statistics"},
-    {"dataset", "method", "task"},
+    {"dataset", "method", "task", "fetching"},
     {"plugins", "recipe", "models"},
     {"plan", "records", "catalogue"},
     {"report", "progress"},

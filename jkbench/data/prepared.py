@@ -134,22 +134,6 @@ def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, S
     return target
 
 
-def of_torchvision(class_name: str) -> Callable[[Path], dict[str, Split]]:
-    """Fetch through one of torchvision's data sets that has ``train``, ``data`` and ``targets``: its download and its
-    checksums."""
-
-    def fetch(folder: Path) -> dict[str, Split]:
-        import torchvision.datasets
-
-        found = {}
-        for part in PARTS:
-            held = getattr(torchvision.datasets, class_name)(str(folder), train=part == "train", download=True)
-            found[part] = Split(np.asarray(held.data), np.asarray(held.targets, dtype=np.int64))
-        return found
-
-    return fetch
-
-
 def with_validation(splits: Mapping[str, Split], per_class: int) -> dict[str, Split]:
     """Validation images for a published set that has none: ``per_class`` training images of each class.
 
