@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
-        from jkbench.data.prepared import prepared as prepared
+    from jkbench.data.prepared import prepared as prepared
     from jkbench.data.prepared import with_validation as with_validation
     from jkbench.dataset import Dataset as Dataset
     from jkbench.errors import UserError as UserError
