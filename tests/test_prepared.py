@@ -1,0 +1,195 @@
+"""Published images: fetched or imported once, whatever order they come in; anything else is refused with the file's
+name and the next step, and nothing half-prepared is ever taken for prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from jkbench.cli import cli
+from jkbench.data import arrays, prepared
+from jkbench.data.arrays import Split
+from jkbench.errors import UserError
+from jkbench.fetching import of_torchvision
+
+CLASSES = ("cat", "dog", "eel")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("JKBENCH_DATA", str(tmp_path / "data"))
+    return tmp_path
+
+
+def images(per_class: int, seed: int) -> Split:
+    stream = np.random.default_rng(seed)
+    drawn = stream.integers(0, 256, (3 * per_class, 4, 4, 3), dtype=np.uint8)
+    return Split(drawn, np.arange(3 * per_class) % 3)
+
+
+SPLITS = {"train": images(10, 1), "test": images(4, 2)}
+CONTENT = prepared.content_of(SPLITS)
+
+
+def shuffled(split: Split) -> Split:
+    return split.take(np.random.default_rng(3).permutation(len(split)))
+
+
+def write(file: Path, **changes: object) -> Path:
+    held: dict[str, object] = {"classes": np.array(CLASSES)}
+    for part, split in SPLITS.items():
+        held |= {f"{part}_images": split.images, f"{part}_labels": split.labels}
+    kept = {name: value for name, value in (held | changes).items() if value is not None}
+    np.savez(file, **kept)  # type: ignore[arg-type]
+    return file
+
+
+def never(folder: Path) -> Mapping[str, Split]:
+    raise AssertionError("fetched although it is there")
+
+
+def test_images_are_fetched_once_and_then_read(root: Path) -> None:
+    fetched = []
+
+    def fetch(folder: Path) -> Mapping[str, Split]:
+        assert folder.is_dir()
+        fetched.append(folder)
+        return SPLITS
+
+    for _ in range(2):
+        got = prepared.prepared("pets", CLASSES, CONTENT, fetch)
+        assert prepared.content_of(got) == CONTENT
+    assert len(fetched) == 1
+    assert [path.name for path in (root / "data").glob("*.npz")] == ["pets.npz"]
+    assert not list((root / "data").glob(".writing-*"))
+
+
+def test_the_order_of_the_file_does_not_matter(root: Path) -> None:
+    file = write(
+        root / "other.npz",
+        **{f"{part}_images": shuffled(split).images for part, split in SPLITS.items()},
+        **{f"{part}_labels": shuffled(split).labels for part, split in SPLITS.items()},
+    )
+    prepared.keep("pets", CLASSES, CONTENT, prepared.read("pets", file, CLASSES))
+    again = arrays.canonical(prepared.prepared("pets", CLASSES, CONTENT, never)["train"])
+    assert np.array_equal(again.images, arrays.canonical(SPLITS["train"]).images)
+
+
+WRONG = [
+    ({"test_labels": None}, "has no test_labels"),
+    ({"train_images": SPLITS["train"].images[:, :, :, 0]}, "images are uint8 (30, 4, 4)"),
+    ({"train_images": SPLITS["train"].images.astype(np.float32)}, "images are float32"),
+    ({"train_labels": SPLITS["train"].labels + 1}, "labels lie in 1..3"),
+    ({"train_labels": SPLITS["train"].labels[:5]}, "labels are int64 (5,) for 30 images"),
+    ({"train_labels": SPLITS["train"].labels.astype(np.float64)}, "labels are float64"),
+    ({"classes": np.array(["dog", "cat", "eel"])}, "has other classes than pets, or in another order"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), WRONG, ids=[told for _, told in WRONG])
+def test_wrong_arrays_are_refused_with_the_files_name(root: Path, changes: dict[str, object], told: str) -> None:
+    file = write(root / "wrong.npz", **changes)
+    with pytest.raises(UserError) as caught:
+        prepared.read("pets", file, CLASSES)
+    assert str(file) in caught.value.message
+    assert told in caught.value.message
+
+
+@pytest.mark.parametrize("size", [0, 10, 3000])
+def test_a_truncated_file_is_refused_and_says_how_to_make_it_again(root: Path, size: int) -> None:
+    prepared.keep("pets", CLASSES, CONTENT, SPLITS)
+    at = prepared.path("pets")
+    at.write_bytes(at.read_bytes()[:size])
+    with pytest.raises(UserError, match="is damaged") as caught:
+        prepared.prepared("pets", CLASSES, CONTENT, never)
+    assert str(at) in caught.value.message
+    assert "jkbench data prepare pets" in caught.value.hint
+
+
+def test_a_flipped_bit_is_seen(root: Path) -> None:
+    prepared.keep("pets", CLASSES, CONTENT, SPLITS)
+    at = prepared.path("pets")
+    content = bytearray(at.read_bytes())
+    content[len(content) // 2] ^= 4
+    at.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        prepared.prepared("pets", CLASSES, CONTENT, never)
+
+
+def test_other_images_are_never_taken_for_the_published_ones(root: Path) -> None:
+    other = {**SPLITS, "train": images(10, 9)}
+    with pytest.raises(UserError, match="not the published images of pets: their hash is"):
+        prepared.keep("pets", CLASSES, CONTENT, other)
+    assert not prepared.path("pets").exists()
+
+
+def test_a_failed_fetch_says_what_to_do_without_a_network(root: Path) -> None:
+    def fails(folder: Path) -> Mapping[str, Split]:
+        raise RuntimeError("File not found or corrupted.")
+
+    with pytest.raises(UserError, match=r"cannot be fetched into .*pets: RuntimeError: File not found") as caught:
+        prepared.prepared("pets", CLASSES, CONTENT, fails)
+    assert "jkbench data import pets FILE.npz" in caught.value.hint
+    assert not prepared.path("pets").exists()
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(root: Path) -> None:
+    (root / "data").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        prepared.prepared("pets", CLASSES, CONTENT, never)
+    assert "JKBENCH_DATA" in caught.value.hint
+    with pytest.raises(UserError, match="cannot be written"):
+        prepared.keep("pets", CLASSES, CONTENT, SPLITS)
+
+
+def test_torchvisions_checksum_stands_before_its_archive(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged archive that is already there is not unpacked; without a network nothing else can be fetched."""
+
+    def no_network(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", no_network)
+    folder = root / "data/downloads/cifar10"
+    folder.mkdir(parents=True)
+    (folder / "cifar-10-python.tar.gz").write_bytes(b"half an archive")
+    with pytest.raises(UserError, match="the images of cifar10 cannot be fetched.*no network"):
+        prepared.fetched("cifar10", of_torchvision("CIFAR10"))
+
+
+def test_validation_images_are_training_images_that_selection_leaves_out() -> None:
+    splits = prepared.with_validation(SPLITS, per_class=3)
+    keys = {name: sorted(image.tobytes() for image in split.images) for name, split in splits.items()}
+    assert keys["train"] == sorted(keys["selection"] + keys["validation"])
+    assert np.bincount(splits["validation"].labels).tolist() == [3, 3, 3]
+    assert np.bincount(splits["selection"].labels).tolist() == [7, 7, 7]
+    again = prepared.with_validation({name: shuffled(split) for name, split in SPLITS.items()}, per_class=3)
+    assert np.array_equal(again["validation"].images, splits["validation"].images)
+    with pytest.raises(UserError, match="too few"):
+        prepared.with_validation(SPLITS, per_class=10)
+
+
+def test_the_command_imports_and_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "methods").mkdir()
+    (root / "datasets").mkdir()
+    (root / "datasets/pets.py").write_text(
+        '"""Pets."""\nfrom jkbench import Dataset, of_torchvision, prepared, with_validation\n\n'
+        f'class Pets(Dataset):\n    content = "{CONTENT}"\n    classes = {CLASSES}\n\n'
+        "    def load(self):\n"
+        '        return with_validation(prepared("pets", self.classes, self.content, of_torchvision("Nothing")), 3)\n'
+    )
+    file = write(root / "mine.npz")
+    plugins = ["--plugins", str(root)]
+    cli.main(["data", "list", *plugins], standalone_mode=False)
+    assert "missing" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("pets"))
+    cli.main(["data", "import", "pets", str(file), *plugins], standalone_mode=False)
+    assert "30 training and 12 test images" in capsys.readouterr().out
+    cli.main(["data", "prepare", "pets", *plugins], standalone_mode=False)
+    assert "30 train, 21 selection, 9 validation, 12 test images" in capsys.readouterr().out
+    cli.main(["data", "list", *plugins], standalone_mode=False)
+    assert str(prepared.path("pets")) in capsys.readouterr().out
+    with pytest.raises(UserError, match="its plugin"):
+        cli.main(["data", "import", "digits", str(file), *plugins], standalone_mode=False)
