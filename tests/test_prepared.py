@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -146,18 +145,22 @@ def test_a_data_folder_that_cannot_be_written_is_named(root: Path) -> None:
         prepared.keep("pets", CLASSES, CONTENT, SPLITS)
 
 
-def test_torchvisions_checksum_stands_before_its_archive(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A damaged archive that is already there is not unpacked; without a network nothing else can be fetched."""
-
-    def no_network(*_: object, **__: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", no_network)
+def test_a_wrong_checksum_is_torchvisions_to_see(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged archive that is already there is not unpacked, nor one that comes damaged over the network."""
     folder = root / "data/downloads/cifar10"
     folder.mkdir(parents=True)
     (folder / "cifar-10-python.tar.gz").write_bytes(b"half an archive")
-    with pytest.raises(UserError, match="the images of cifar10 cannot be fetched.*no network"):
+    asked = []
+
+    def retrieve(url: str, file: str, **_: object) -> None:
+        asked.append(url)
+        Path(file).write_bytes(b"another half")
+
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", retrieve)
+    with pytest.raises(UserError, match=r"the images of cifar10 cannot be fetched into .*corrupted"):
         prepared.fetched("cifar10", of_torchvision("CIFAR10"))
+    assert len(asked) == 1
 
 
 def test_validation_images_are_training_images_that_selection_leaves_out() -> None:
