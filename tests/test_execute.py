@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import small
 from user_folder import METHOD
 
 from jkbench import plan
-from jkbench.cli.run import make_setup
+from jkbench.cli.run import make_setup, measuring
 from jkbench.errors import UserError
 from jkbench.execute import Setup, memory, processes
 from jkbench.execute.order import LongestFirst, cell
@@ -101,6 +102,32 @@ def test_the_command_refuses_more_jobs_than_memory(index: Index, tmp_path: Path)
     setup = make_setup(tmp_path, "cpu", "auto", 1, None, made, {made[0].id: record(made[0], 2.0)}, None)
     assert 1 <= setup.jobs <= 2
     assert setup.expected == {cell(made[0]): 2.0}
+
+
+def test_a_gpu_is_shared_by_what_a_trial_was_seen_to_take(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GPU: the numbers that torch would tell are given."""
+    monkeypatch.setattr("jkbench.engine.environment.free_memory_mb", lambda: 10_000.0)
+    monkeypatch.setattr(sys.modules["jkbench.cli.run"], "cores", lambda: 16)
+    made = trials(index, "scratch,jacobian", seeds=2, shots=(2, 4))
+    first = measuring(made, {}, "cuda", "auto")
+    assert [(t.row.label, t.shots, t.seed) for t in first] == [("scratch", 4, 0), ("jacobian", 4, 0)]
+    assert make_setup(tmp_path, "cuda", "auto", 1, None, made, {}, None).jobs == 1
+    seen = {}
+    for trial, peak in zip(first, (100.0, 2300.0), strict=True):
+        plain = record(trial, 1.0)
+        assert plain.cost is not None
+        assert plain.environment is not None
+        cost = plain.cost.model_copy(update={"peak_memory_mb": peak})
+        where = plain.environment.model_copy(update={"device": "NVIDIA H200"})
+        seen[trial.id] = plain.model_copy(update={"cost": cost, "environment": where})
+    assert measuring(made, seen, "cuda", "auto") == []
+    assert measuring(made, {}, "cuda", "2") == []
+    assert measuring(made, {}, "cpu", "auto") == []
+    assert make_setup(tmp_path, "cuda", "auto", 1, None, made, seen, None).jobs == 3  # 9,000 // (2,300 + 700)
+    with pytest.raises(UserError, match="free of the GPU"):
+        make_setup(tmp_path, "cuda", "4", 1, None, made, seen, None)
 
 
 DYING = METHOD.replace("        yield", "        import os; os._exit(9)\n        yield")

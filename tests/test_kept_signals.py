@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from jkbench.engine import kept_signals, resident
 from jkbench.engine.kept_signals import CacheWarning, KeptSignal, SignalStore
-from jkbench.engine.trial import run
+from jkbench.engine.trial import kept_references, make_ready, run
 from jkbench.errors import UserError
 from jkbench.models.network import Network
 from jkbench.plugins.discovery import Index
@@ -159,30 +159,30 @@ def test_a_trial_has_the_same_numbers_with_and_without_the_cache_and_whatever_fi
 def test_another_seed_computes_only_the_images_that_no_earlier_one_had(
     index: Index, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trained(seed: int) -> int:
-        made = small.trial(index, "jacobian", seed=seed)
-        monkeypatch.setattr(Network, "forward", forward)
-        record = run(made, small.where(references, cache=tmp_path))
-        assert record.status == "ok"
-        return len(made.task.student.architecture)
-
+    """Batches that the teacher sees while the student trains."""
     seen: list[int] = []
     plain = Network.forward
 
     def forward(self: Network, x: torch.Tensor) -> object:
-        if not self.training and not next(self.parameters()).requires_grad and len(x) == 64:
+        if not next(self.parameters()).requires_grad:
             seen.append(len(x))
         return plain(self, x)
 
-    trained(0)
-    first = len(seen)
-    assert first == 2  # logits and Jacobian, one batch each
-    trained(0)
-    assert len(seen) == first
-    data = resident.of_task(small.task(), small.trial(index, "jacobian").datasets)
-    assert len(data.target.splits["train"]) > 64
-    trained(1)
-    assert first < len(seen) <= 2 * first  # the new images of its subset alone
+    def trained(seed: int) -> int:
+        made = small.trial(index, "jacobian", seed=seed)
+        data = resident.of_task(made.task, made.datasets)
+        obtain = kept_references(made, small.where(references), data)
+        ready = make_ready(made, small.CPU, data, obtain, cache=tmp_path)
+        seen.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(Network, "forward", forward)
+            ready.method.fit(ready.loop)
+        return len(seen)
+
+    assert trained(0) == 2  # logits and Jacobian, one batch each
+    assert trained(0) == 0
+    assert 1 <= trained(1) <= 2  # the new images of its subset alone
+    assert trained(1) == 0
 
 
 def test_the_record_says_what_the_signals_took(index: Index, references: Path, tmp_path: Path) -> None:

@@ -102,7 +102,15 @@ def run(
         setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
         try:
             train_teacher(plan, missing, setup)
-            counts = execute(missing_trials(plan, store, tell=False), setup, store)
+            missing = missing_trials(plan, store, tell=False)
+            first = measuring(missing, known, setup.device, jobs)
+            counts = execute(first, setup, store) if first else {}
+            if first:  # they tell what the others take
+                missing = [trial for trial in missing if trial not in first]
+                known = store.read(plan.task.name).records
+                setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
+            for status, count in execute(missing, setup, store).items():
+                counts[status] = counts.get(status, 0) + count
         finally:
             store.fold(plan.task.name)
     show(plan, index, store, counts)
@@ -161,6 +169,25 @@ def make_setup(
         number = memory.jobs(wanted, most, memory.available_mb(), peak or memory.ASSUMED_MB, "the machine's memory")
     number = min(number, max(len(trials), 1))
     return Setup(folder.resolve(), cache, device, number, threads, timeout, seconds_by_cell(known.values()))
+
+
+def measuring(trials: list[Trial], known: Mapping[str, Record], device: str, jobs: str) -> list[Trial]:
+    """The trials that run alone first: on a GPU whose memory is to be shared, one of every row, of its largest regime,
+    until records tell how much a trial takes."""
+    from jkbench.records.timings import peak_memory_mb
+
+    if device != "cuda" or parse_jobs(jobs) is not None or peak_memory_mb(known.values(), on_gpu=True) is not None:
+        return []
+    largest: dict[str, Trial] = {}
+    for trial in trials:
+        other = largest.get(trial.row.label)
+        if other is None or _size(trial) > _size(other):
+            largest[trial.row.label] = trial
+    return list(largest.values())
+
+
+def _size(trial: Trial) -> float:
+    return float("inf") if trial.shots == "full" else float(trial.shots)
 
 
 def shortened(plan: Plan) -> Plan:

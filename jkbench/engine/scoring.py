@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jkbench.engine.fidelity import Teaching, fidelity
 from jkbench.engine.resident import Resident
 from jkbench.models.network import Network
 from jkbench.streams import seed_of
 
-CHUNK = 1024
+CHUNK = 256
 ECE_BINS = 15
 
 
@@ -51,19 +52,20 @@ def calibration_error(scores: Tensor, labels: Tensor, bins: int = ECE_BINS) -> f
 
 
 def score(
-    network: Network, images: Resident, teacher: Network | None, noise: Sequence[float], draws: int
+    network: Network, images: Resident, teacher: Teaching | None, noise: Sequence[float], draws: int
 ) -> tuple[dict[str, float], list[int]]:
     """Metrics by name, and the predicted labels. ``teacher`` only where its outputs are the same labels."""
     clean = logits(network, images)
+    predicted = clean.argmax(1)
     metrics = {
         "accuracy": accuracy(clean, images.labels),
         "nll": float(functional.cross_entropy(clean.double(), images.labels)),
         "ece": calibration_error(clean, images.labels),
     }
     if teacher is not None:
-        metrics["agreement"] = accuracy(clean, logits(teacher, images).argmax(1))
+        metrics |= fidelity(network, predicted, teacher)
     for std in noise:
         if std:
             drawn = [accuracy(logits(network, images, std, draw), images.labels) for draw in range(draws)]
             metrics[f"accuracy@{std:g}"] = sum(drawn) / len(drawn)
-    return metrics, clean.argmax(1).tolist()
+    return metrics, predicted.tolist()

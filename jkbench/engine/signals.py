@@ -265,7 +265,7 @@ class SignalCache:
         self.seconds = 0.0
         """Spent on computing and reading signals: no part of the training's time."""
 
-    def get(self, name: str, compute: Callable[[Signals], Tensor], index: Tensor) -> Tensor | None:
+    def get(self, name: str, compute: Callable[[Signals], Tensor], index: Tensor | slice) -> Tensor | None:
         """The signal at these positions of the subset; None where all images' values would be too large to keep."""
         if name not in self._kept:
             began = time.perf_counter()

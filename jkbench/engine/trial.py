@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from jkbench import fingerprint, recipe
 from jkbench.data.arrays import Split, subset
 from jkbench.engine import environment, reference, resident, scoring
+from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.kept_signals import SignalStore
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
 from jkbench.engine.matching import matched_layers
@@ -97,6 +98,7 @@ class Ready:
     student: Network
     teacher: Reference | None
     scored: Resident
+    teaching: Teaching | None
     data: schema.Data
     pairing: schema.Pairing
 
@@ -144,10 +146,15 @@ def make_ready(
     network = None if teacher is None else teacher.network
     pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
     setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
-    signals = None
+    scored = resident.reside(splits[trial.split], data.normalisation, device)
+    signals = taught = None
     if teacher is not None:
-        store = None if cache is None else signal_store(cache, task, data, pool, teacher, device)
-        signals = SignalCache(teacher.network, train, setting, store, chosen)
+        stores = {
+            name: None if cache is None else signal_store(cache, task, data, name, teacher, device)
+            for name in (pool, trial.split)
+        }
+        signals = SignalCache(teacher.network, train, setting, stores[pool], chosen)
+        taught = teaching(teacher.network, scored, setting, stores[trial.split]) if task.same_labels else None
     loop = kind(train, student, task.student.training, setting, trial.seed, network, signals, timeout)
     loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
     return Ready(
@@ -156,7 +163,8 @@ def make_ready(
         loop=loop,
         student=student,
         teacher=teacher,
-        scored=resident.reside(splits[trial.split], data.normalisation, device),
+        scored=scored,
+        teaching=taught,
         data=schema.Data(
             dataset=task.target.dataset,
             content=data.target.content,
@@ -257,8 +265,8 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
         raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
     if not all(bool(value.isfinite().all()) for value in ready.student.state_dict().values()):
         raise Diverged("the weights are not finite after the last step")
-    teacher = ready.teacher.network if ready.teacher is not None and task.same_labels else None
-    return scoring.score(ready.student, ready.scored, teacher, task.evaluation.noise, task.evaluation.noise_draws)
+    noise, draws = task.evaluation.noise, task.evaluation.noise_draws
+    return scoring.score(ready.student, ready.scored, ready.teaching, noise, draws)
 
 
 def facts(ready: Ready, where: Where) -> dict[str, Any]:

@@ -98,8 +98,10 @@ class Record(_Part):
     message: str | None = Field(default=None, description="why it is not ok: the last lines of the trace")
     metrics: dict[str, float] = Field(
         default_factory=dict,
-        description="accuracy, nll, ece, agreement (with the teacher's labels), accuracy@S (under noise of std S); "
-        "shares in 0..1, nll in nats",
+        description="accuracy, nll, ece, accuracy@S (under noise of std S); where student and teacher share labels: "
+        "agreement (with the teacher's labels), logit_distance (sum of squares), jacobian_distance and jacobian_cosine "
+        "(input gradients of the correct class, of up to 1,000 images); means over the scored images; shares in 0..1, "
+        "nll in nats",
     )
     predictions: str | None = Field(default=None, description="predicted labels on the scored images, packed")
     curve_steps: list[int] = Field(default_factory=list, description="steps at which the curves were read")

@@ -151,6 +151,9 @@ def further_views(task: Task, grid: Grid) -> list[View]:
     """Fidelity and calibration a regime; accuracy under noise where it is not the main table."""
     tables = [
         ("agreement", "Agreement with the teacher's labels in %", 100.0, 2),
+        ("logit_distance", "Distance to the teacher's logits: sum of squares, mean over images", 1.0, 2),
+        ("jacobian_cosine", "Cosine of the student's and the teacher's input gradients of the correct class", 1.0, 3),
+        ("jacobian_distance", "Squared distance of these gradients, mean over images", 1.0, 3),
         ("nll", "Negative log-likelihood in nats", 1.0, 3),
         ("ece", "Expected calibration error in %", 100.0, 2),
     ]

@@ -1,0 +1,78 @@
+"""Fidelity: how closely a student mimics its teacher, on images that it was not trained on.
+
+The paper's claim is that matching Jacobians makes a student mimic its teacher better, which accuracy alone does not
+show. Only where student and teacher share their labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from jkbench import maths
+from jkbench.engine.kept_signals import SignalStore
+from jkbench.engine.resident import Resident
+from jkbench.engine.signals import CHUNK, Rows, Setting, SignalCache, Signals
+from jkbench.models.network import Network
+
+JACOBIANS = 1000
+"""Images whose Jacobians are compared, evenly over the classes: they cost a backward pass each."""
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The teacher on the scored images: its signals, computed once for all trials."""
+
+    images: Resident
+    setting: Setting
+    all_images: SignalCache
+    some_images: SignalCache
+    some: Tensor
+
+
+def teaching(teacher: Network, images: Resident, setting: Setting, store: SignalStore | None) -> Teaching:
+    """The teacher's side of a comparison; kept in ``store``, whose images are these."""
+    count = min(JACOBIANS, len(images))
+    some = (np.arange(count) * len(images)) // count  # images are ordered by class
+    index = torch.from_numpy(some).to(images.images.device)
+    return Teaching(
+        images=images,
+        setting=setting,
+        all_images=SignalCache(teacher, images, setting, store),
+        some_images=SignalCache(teacher, images.subset(index), setting, store, some),
+        some=index,
+    )
+
+
+def fidelity(student: Network, predicted: Tensor, teacher: Teaching) -> dict[str, float]:
+    """Metrics of a student in evaluation mode; ``predicted`` are its labels N.
+
+    ``agreement``: share of images with the teacher's label. ``logit_distance``: mean over images of
+    sum_i (T_i − S_i)². ``jacobian_distance``: mean of ‖∇T_c − ∇S_c‖², c the correct class, by normalised pixels.
+    ``jacobian_cosine``: mean cosine of ∇T_c and ∇S_c.
+    """
+    images, every = teacher.images, slice(None)
+    theirs = teacher.all_images.get("logits", lambda live: live.logits, every)
+    assert theirs is not None, "logits are never too large to keep"
+    with torch.no_grad():
+        parts = [student(images.read(part)).teacher_logits for part in torch.arange(len(images)).split(CHUNK)]
+    mine = torch.cat(parts)
+    found = {
+        "agreement": float((predicted == theirs.argmax(1)).double().mean()),
+        "logit_distance": float((mine - theirs).double().square().sum(1).mean()),
+    }
+    rows = teacher.some_images.get("jacobian correct", lambda live: live.jacobian(live.rows("correct")), every)
+    if rows is not None:
+        jacobians = []
+        for part in teacher.some.split(CHUNK):
+            y = images.labels[part]
+            live = Signals(student, images.read(part), y, teacher.setting, is_student=False)
+            jacobians.append(live.jacobian(Rows(maths.correct_rows(y))))
+        of_student, of_teacher = torch.cat(jacobians)[:, 0].double(), rows[:, 0].double()
+        found["jacobian_distance"] = float((of_student - of_teacher).square().sum(1).mean())
+        found["jacobian_cosine"] = float(functional.cosine_similarity(of_student, of_teacher).mean())
+    return found

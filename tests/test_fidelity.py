@@ -1,0 +1,74 @@
+"""How closely a student mimics its teacher, against the definitions written out with plain torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import small
+import torch
+from torch.nn import functional
+
+from jkbench.engine import fidelity, resident
+from jkbench.engine.trial import Ready, kept_references, make_ready, run
+from jkbench.plugins.discovery import Index
+
+
+def ready(index: Index, folder: Path, method: str, kind: str = "distillation") -> Ready:
+    made = small.trial(index, method, kind)
+    data = resident.of_task(made.task, made.datasets)
+    return make_ready(made, small.CPU, data, kept_references(made, small.where(folder), data))
+
+
+@pytest.mark.parametrize("method", ["distill", "lwf"])
+def test_the_metrics_are_their_definitions(
+    index: Index, references: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(fidelity, "JACOBIANS", 50)
+    made = ready(index, references, method)
+    assert made.teaching is not None
+    assert made.teacher is not None
+    made.method.fit(made.loop)
+    student, teacher, images = made.student.eval(), made.teacher.network, made.scored
+    x, y = images.read(slice(None)), images.labels
+    with torch.no_grad():
+        mine, theirs = student(x), teacher(x)
+        predicted = mine.logits.argmax(1)
+    found = fidelity.fidelity(student, predicted, made.teaching)
+    assert found["agreement"] == pytest.approx(float((predicted == theirs.logits.argmax(1)).double().mean()))
+    squares = ((mine.teacher_logits - theirs.logits).double() ** 2).sum(1)
+    assert found["logit_distance"] == pytest.approx(float(squares.mean()), rel=1e-5)
+    some = [at * len(images) // 50 for at in range(50)]
+    assert set(y[some].tolist()) == set(y.tolist())  # every class is among them
+    distances, cosines = [], []
+    for at in some:
+        gradients = []
+        for network in (student, teacher):
+            one = x[at : at + 1].clone().requires_grad_()
+            gradients.append(torch.autograd.grad(network(one).teacher_logits[0, y[at]], one)[0].flatten().double())
+        distances.append(float((gradients[0] - gradients[1]).square().sum()))
+        cosines.append(float(functional.cosine_similarity(*gradients, dim=0)))
+    assert found["jacobian_distance"] == pytest.approx(sum(distances) / 50, rel=1e-4)
+    assert found["jacobian_cosine"] == pytest.approx(sum(cosines) / 50, rel=1e-4)
+
+
+def test_the_teacher_is_faithful_to_itself(index: Index, references: Path) -> None:
+    made = ready(index, references, "distill")
+    assert made.teacher is not None
+    assert made.teaching is not None
+    network = made.teacher.network
+    with torch.no_grad():
+        predicted = network(made.scored.read(slice(None))).logits.argmax(1)
+    found = fidelity.fidelity(network, predicted, made.teaching)
+    assert found["agreement"] == 1
+    assert found["logit_distance"] == pytest.approx(0, abs=1e-8)
+    assert found["jacobian_distance"] == pytest.approx(0, abs=1e-8)
+    assert found["jacobian_cosine"] == pytest.approx(1)
+
+
+def test_records_carry_it_where_labels_are_shared(index: Index, references: Path, tmp_path: Path) -> None:
+    names = {"agreement", "logit_distance", "jacobian_distance", "jacobian_cosine"}
+    for kind, method, expected in (("distillation", "jacobian", names), ("transfer", "lwf", set())):
+        record = run(small.trial(index, method, kind), small.where(references, cache=tmp_path))
+        assert record.status == "ok", record.message
+        assert names & set(record.metrics) == expected
