@@ -26,18 +26,27 @@ def keep(name: str, folder: Path) -> None:
     `UserError` where another task of that name is already kept, or the suite has one.
     """
     path = Path(name)
-    if path.suffix != ".toml":
+    if path.suffix != ".toml" or path.stem in tasks.builtin():
+        check_kept(name, folder)
+        return
+    kept = folder / "tasks" / path.name
+    check_kept(name, folder)
+    if not kept.is_file() or kept.resolve() != path.resolve():
+        write_atomically(kept, path.read_bytes())
+
+
+def check_kept(name: str, folder: Path) -> None:
+    """Refuse a task file that is another task than the suite's, or than the kept one of its name: `UserError`."""
+    path = Path(name)
+    kept = folder / "tasks" / path.name
+    if path.suffix != ".toml" or (kept.is_file() and kept.resolve() == path.resolve()):
         return
     if path.stem in tasks.builtin():
         if path.resolve() != tasks.builtin()[path.stem].resolve():
             raise UserError(f"{name}: the suite has a task {path.stem!r} of its own", "give the task another name")
-        return
-    kept = folder / "tasks" / path.name
-    if kept.is_file() and kept.resolve() == path.resolve():
         return
     if kept.is_file() and tasks.load(str(kept)).protocol != tasks.load(name).protocol:
         raise UserError(
             f"{name} differs from {kept}, which the records of {path.stem!r} were made with",
             "give the changed task another name or another --leaderboard: one protocol a table",
         )
-    write_atomically(kept, path.read_bytes())

@@ -74,10 +74,15 @@ def path(folder: Path, recipe: Recipe) -> Path:
 
 def kept(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
     """What a kept network says of itself, weights unread; None where there is none, or it cannot be read."""
+    return described(path(folder, recipe))
+
+
+def described(file: Path) -> dict[str, Any] | None:
+    """What the network in a file says of itself: recipe, weights' hash, accuracy; None where it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path(folder, recipe), framework="np") as opened:
+        with safe_open(file, framework="np") as opened:
             return dict(json.loads((opened.metadata() or {}).get(METADATA, "{}")))
     except (SafetensorError, OSError, ValueError):
         return None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import small
+import torch
 
 from jkbench import recipe
+from jkbench.cli import cli
 from jkbench.engine import reference, resident
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
@@ -58,3 +62,60 @@ def test_a_damaged_or_foreign_teacher_is_refused_and_never_trained_over(index: I
     elsewhere = resident.Loaded(data.splits, data.classes, "0" * 16)
     with pytest.raises(UserError, match="other images"):
         reference.load(tmp_path, found, elsewhere, small.CPU)
+
+
+def test_a_teacher_travels_from_one_folder_to_another(index: Index, tmp_path: Path) -> None:
+    found, data, path = teacher_of(index, tmp_path / "a")
+    file = tmp_path / "exported.safetensors"
+    file.write_bytes(path.read_bytes())
+    adopted = reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+    assert reference.path(tmp_path / "b", found).read_bytes() == path.read_bytes()
+    again = reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+    assert adopted.weights == again.weights
+    other = recipe.Recipe(**{**found.__dict__, "seed": 1, "architecture": "vgg:4-M-4"})
+    with pytest.raises(UserError, match=r"another recipe: architecture 'vgg:8-M-16', not 'vgg:4-M-4'; seed 0, not 1"):
+        reference.adopt(file, tmp_path / "b", other, data, small.CPU)
+    with pytest.raises(UserError, match="there is no file"):
+        reference.adopt(tmp_path / "nothing", tmp_path / "b", found, data, small.CPU)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(UserError, match="is damaged"):
+        reference.adopt(file, tmp_path / "c", found, data, small.CPU)
+    assert not reference.path(tmp_path / "c", found).exists()
+
+
+def test_a_second_teacher_of_one_recipe_is_not_taken_over_the_first(index: Index, tmp_path: Path) -> None:
+    found, data, path = teacher_of(index, tmp_path / "a")
+    changed = reference.train(found, data, small.CPU, lambda step, steps: None)
+    with torch.no_grad():
+        changed.network.head.bias.add_(1)
+    other = dataclasses.replace(changed, weights=reference.weights_hash(changed.state))
+    reference.store(other, data, tmp_path / "b")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="another network of the same recipe"):
+        reference.adopt(reference.path(tmp_path / "b", found), tmp_path / "a", found, data, small.CPU)
+    assert path.read_bytes() == before
+
+
+def test_the_commands(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def jkbench(*arguments: str) -> str:
+        cli.main(["teacher", *arguments], standalone_mode=False)
+        return capsys.readouterr().out
+
+    assert "no reference networks" in jkbench("list")
+    with pytest.raises(UserError, match="has no teacher in leaderboard yet"):
+        jkbench("export", "mine.safetensors", "--task", "small.toml")
+    trained = jkbench("train", "--task", "small.toml")
+    assert "% on its test images, weights" in trained
+    assert trained == jkbench("train", "--task", "small.toml")
+    jkbench("export", "mine.safetensors", "--task", "small.toml")
+    imported = jkbench("import", "mine.safetensors", "--task", "small.toml", "--leaderboard", "other")
+    assert imported == trained
+    assert "teacher vgg:8-M-8 on digits" in jkbench("list", "--leaderboard", "other")
+    (work / "other/teachers/teacher-0.safetensors").write_bytes(b"x")
+    (entry, damaged) = sorted(
+        json.loads(jkbench("list", "--json", "--leaderboard", "other")), key=lambda e: e["damaged"]
+    )
+    assert damaged["damaged"]
+    assert entry["architecture"] == "vgg:8-M-8"
+    with pytest.raises(UserError, match="it has no teacher"):
+        jkbench("train", "--task", "digits-noise")

@@ -13,11 +13,13 @@ from jkbench.cli.completion import completion
 from jkbench.cli.data import data
 from jkbench.cli.leaderboard import leaderboard
 from jkbench.cli.listing import list_
+from jkbench.cli.merge import merge
 from jkbench.cli.new import new
 from jkbench.cli.plan import plan
 from jkbench.cli.profile import profile
 from jkbench.cli.run import run
 from jkbench.cli.status import status
+from jkbench.cli.teacher import teacher
 from jkbench.errors import UserError
 
 EPILOG = """\b
@@ -36,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, list_, new, check, leaderboard, status, profile, data, completion):
+for command in (run, plan, list_, new, check, leaderboard, status, merge, profile, data, teacher, completion):
     cli.add_command(command)
 
 

@@ -100,8 +100,31 @@ def store(reference: Reference, data: Loaded, folder: Path) -> Path:
 
 def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
     """The kept network of a recipe. `UserError` where the file is damaged, of another recipe or of other images."""
-    file = path(folder, recipe)
-    hint = "delete the file to train it again, or put back the right one"
+    return _read(
+        path(folder, recipe), recipe, data, device, "delete the file to train it again, or put back the right one"
+    )
+
+
+def adopt(file: Path, folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
+    """Take the network of a recipe from a file and keep it. `UserError` as in `load`, and where another is kept."""
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    found = _read(file, recipe, data, device, "bring the file that jkbench teacher export wrote for this task")
+    target = path(folder, recipe)
+    if target.is_file():
+        held = load(folder, recipe, data, device)
+        if held.weights != found.weights:
+            raise UserError(
+                f"{target} is another network of the same recipe (weights {held.weights}, not {found.weights})",
+                "records of two teachers do not belong into one table: give another --leaderboard, or delete that file "
+                "and its records",
+            )
+        return held
+    write_atomically(target, file.read_bytes())
+    return found
+
+
+def _read(file: Path, recipe: Recipe, data: Loaded, device: torch.device, hint: str) -> Reference:
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
@@ -109,7 +132,7 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
     if metadata.get("recipe") != recipe.content:
-        raise UserError(f"the {recipe.role} in {file} was made by another recipe than its name says", hint)
+        raise UserError(f"the {recipe.role} in {file} was made by another recipe{_differs(metadata, recipe)}", hint)
     if metadata.get("content") != data.content:
         raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
     if metadata.get("weights") != weights_hash(state):
@@ -120,6 +143,15 @@ def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Re
     placed(network, device)
     _fix(network)
     return Reference(recipe, network, metadata["weights"], metadata["accuracy"], len(data.classes))
+
+
+def _differs(metadata: Mapping[str, object], recipe: Recipe) -> str:
+    """In which fields a network's recipe is another: ``: architecture 'vgg-4', not 'vgg-9'``."""
+    held, content = metadata.get("recipe"), recipe.content
+    if not isinstance(held, dict):
+        return " than its name says"
+    other = [f"{key} {held.get(key)!r}, not {content.get(key)!r}" for key in content if held.get(key) != content[key]]
+    return f": {'; '.join(other)}"
 
 
 _LOADED: dict[tuple[Path, int, torch.device], Reference] = {}

@@ -37,12 +37,17 @@ class Loaded:
     def add(self, record: Record) -> None:
         """Keep the better of two records of one id: a result before a failure, then the newer."""
         other = self.records.get(record.id)
-        if other is None or _preference(record) > _preference(other):
+        if other is None or better(record, other):
             self.records[record.id] = record
 
     def complaints(self) -> list[str]:
         """One sentence for each thing that could not be read."""
         return [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
+
+
+def better(record: Record, other: Record) -> bool:
+    """Whether the first of two records of one trial is the one to keep."""
+    return _preference(record) > _preference(other)
 
 
 def _preference(record: Record) -> tuple[int, str]:

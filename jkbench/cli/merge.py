@@ -1,0 +1,35 @@
+"""``jkbench merge``: bring home records that were made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jkbench.cli import options
+
+EPILOG = """\b
+Example:
+  jkbench merge /media/cluster/leaderboard
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder_to_merge", metavar="DIR", type=click.Path(path_type=Path))
+@options.leaderboard_folder
+def merge(folder_to_merge: Path, folder: Path) -> None:
+    """Bring the records of another leaderboard folder into this one.
+
+    Its tasks and reference networks come with them. Records of another teacher are refused: one teacher a table."""
+    from jkbench.records.merge import merge as bring
+
+    merged = bring(folder_to_merge, folder)
+    for complaint in merged.complaints:
+        click.echo(f"warning: {complaint}", err=True)
+    for task in sorted({*merged.new, *merged.better, *merged.known}):
+        new, known = merged.new.get(task, 0), merged.known.get(task, 0)
+        better = merged.better.get(task, 0)
+        told = f", {better} results instead of failures" if better else ""
+        click.echo(f"{task}: {new} new records{told}, {known} were there")
+    if merged.networks:
+        click.echo(f"reference networks: {', '.join(merged.networks)}")

@@ -1,0 +1,143 @@
+"""``jkbench teacher``: the networks that students learn from, and taking them from one machine to another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jkbench.cli import options
+from jkbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jkbench.engine.resident import TaskData
+    from jkbench.recipe import Recipe
+
+EPILOG = """\b
+Examples:
+  jkbench teacher list
+  jkbench teacher train --task cifar100-fewshot-short
+  jkbench teacher export --task cifar100-fewshot-short FILE
+"""
+
+
+@click.group(epilog=EPILOG)
+def teacher() -> None:
+    """List, train, export and import teachers.
+
+    A teacher is trained once and kept in the leaderboard folder; two machines compare on the same one."""
+
+
+@teacher.command("list", epilog="\b\nExample:\n  jkbench teacher list --json\n")
+@options.leaderboard_folder
+@options.as_json
+def list_(folder: Path, as_json: bool) -> None:
+    """Say what reference networks are kept: recipe, accuracy, and the hash of their weights."""
+    from jkbench.recipe import described
+
+    found: list[dict[str, Any]] = []
+    for file in sorted((folder / "teachers").glob("*.safetensors")):
+        content = described(file)
+        recipe = (content or {}).get("recipe")
+        if not content or not recipe:
+            found.append({"file": str(file), "damaged": True})
+            continue
+        found.append(
+            {
+                "file": str(file), "damaged": False, "role": recipe["role"], "architecture": recipe["architecture"],
+                "dataset": recipe["images"]["dataset"], "accuracy": content["accuracy"], "weights": content["weights"],
+            }
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    if not found:
+        click.echo(f"there are no reference networks in {folder}")
+    for entry in found:
+        if entry["damaged"]:
+            click.echo(f"{entry['file']}: damaged, or no network of jkbench")
+        else:
+            click.echo(
+                f"{entry['role']} {entry['architecture']} on {entry['dataset']}: {100 * entry['accuracy']:.2f} %, "
+                f"weights {entry['weights']}, {entry['file']}"
+            )
+
+
+@teacher.command(epilog="\b\nExample:\n  jkbench teacher train --task digits-fewshot\n")
+@options.task()
+@options.plugins
+@options.leaderboard_folder
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
+def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, threads: int) -> None:
+    """Train a task's teacher, where it is not kept yet."""
+    import torch
+
+    from jkbench.engine import environment, reference
+    from jkbench.progress import Progress
+
+    recipe, data = _of_task(task_name, plugins, folder)
+    environment.prepare()
+    torch.set_num_threads(threads)
+    with Progress({}) as progress:
+        trained = reference.obtain(
+            folder.resolve(), recipe, data.source, environment.device(device),
+            lambda step, steps: progress.training("teacher", step, steps),
+        )  # fmt: skip
+    click.echo(f"{recipe.architecture}: {100 * trained.accuracy:.2f} % on its test images, weights {trained.weights}")
+
+
+@teacher.command(epilog="\b\nExample:\n  jkbench teacher export --task digits-fewshot FILE\n")
+@click.argument("file", type=click.Path(path_type=Path))
+@options.task()
+@options.plugins
+@options.leaderboard_folder
+def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
+    """Write a task's teacher into FILE, for another machine."""
+    from jkbench.engine.reference import load
+    from jkbench.recipe import path
+    from jkbench.records.files import write_atomically
+
+    recipe, data = _of_task(task_name, plugins, folder)
+    kept = path(folder, recipe)
+    if not kept.is_file():
+        raise UserError(f"{task_name} has no teacher in {folder} yet", f"jkbench teacher train --task {task_name}")
+    found = load(folder, recipe, data.source, _cpu())
+    write_atomically(file, kept.read_bytes())
+    click.echo(f"{file}: {recipe.architecture}, {100 * found.accuracy:.2f} %, weights {found.weights}")
+
+
+@teacher.command("import", epilog="\b\nExample:\n  jkbench teacher import --task digits-fewshot FILE\n")
+@click.argument("file", type=click.Path(path_type=Path))
+@options.task()
+@options.plugins
+@options.leaderboard_folder
+def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
+    """Take a task's teacher from FILE. Damaged ones, and those of another recipe or other images, are refused."""
+    from jkbench.engine.reference import adopt
+
+    recipe, data = _of_task(task_name, plugins, folder)
+    found = adopt(file, folder.resolve(), recipe, data.source, _cpu())
+    click.echo(f"{recipe.architecture}: {100 * found.accuracy:.2f} % on its test images, weights {found.weights}")
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path) -> tuple[Recipe, TaskData]:
+    """The recipe of a task's teacher, and the task's images."""
+    from jkbench import catalogue, recipe
+    from jkbench.engine import resident
+    from jkbench.plugins.discovery import discover
+
+    task, index = catalogue.load(task_name, folder), discover(plugins)
+    sources = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
+    made = recipe.of_task(task, sources)
+    if made is None:
+        raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
+    return made, resident.of_task(task, sources)

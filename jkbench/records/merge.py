@@ -1,0 +1,77 @@
+"""Records that were made elsewhere, brought home, with their tasks and reference networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jkbench import catalogue
+from jkbench.errors import Collector, UserError
+from jkbench.recipe import described
+from jkbench.records.files import write_atomically
+from jkbench.records.store import Store, better
+
+
+@dataclass
+class Merged:
+    """What came home: new records, better ones (a result instead of a failure), known ones, by task; networks."""
+
+    new: dict[str, int] = field(default_factory=dict)
+    better: dict[str, int] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    networks: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+def merge(other: Path, home: Path) -> Merged:
+    """Bring the records of ``other`` into ``home``; of two records of one trial the better stays, then the newer.
+
+    Nothing is written where `UserError` is raised: ``other`` is no leaderboard folder, or its reference networks or
+    tasks are others of the same name, whose records belong into a table of their own.
+    """
+    if other.resolve() == home.resolve():
+        raise UserError(f"{other} is the leaderboard folder itself")
+    theirs, ours, merged = Store(other), Store(home), Merged()
+    if not theirs.tasks():
+        raise UserError(f"there are no records in {other}", "name a leaderboard folder: it has records/ or inflight/")
+    with Collector() as problems:
+        for file in sorted((other / "teachers").glob("*.safetensors")):
+            with problems.caught():
+                _same_network(file, home / "teachers" / file.name)
+        for file in sorted((other / "tasks").glob("*.toml")):
+            with problems.caught():
+                catalogue.check_kept(str(file), home)
+    ours.check_writable()
+    for file in sorted((other / "teachers").glob("*.safetensors")):
+        target = home / "teachers" / file.name
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, file.read_bytes())
+            merged.networks.append(file.stem)
+    for file in sorted((other / "tasks").glob("*.toml")):
+        catalogue.keep(str(file), home)
+    for task in theirs.tasks():
+        loaded, mine = theirs.read(task), ours.read(task).records
+        merged.complaints += loaded.complaints()
+        for record in loaded.records.values():
+            held = mine.get(record.id)
+            count = merged.new if held is None else merged.better if better(record, held) else merged.known
+            count[task] = count.get(task, 0) + 1
+            if count is not merged.known:
+                ours.put(record)
+        ours.fold(task)
+    return merged
+
+
+def _same_network(file: Path, target: Path) -> None:
+    theirs = described(file)
+    if theirs is None:
+        raise UserError(f"the network in {file} is damaged", "bring it again, or leave it out")
+    held: Mapping[str, Any] | None = described(target) if target.is_file() else theirs
+    if held is None or held.get("weights") != theirs.get("weights"):
+        raise UserError(
+            f"{file} and {target} are two networks of one recipe: their records do not belong into one table",
+            "run one of the two again with the other's network (jkbench teacher import), or keep two leaderboards",
+        )

@@ -1,0 +1,93 @@
+"""Records made elsewhere come home: nothing is lost, nothing stands twice, no other teacher's gets in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import small
+
+from jkbench import plan
+from jkbench.cli import cli
+from jkbench.engine.trial import run
+from jkbench.errors import UserError
+from jkbench.plugins.discovery import Index
+from jkbench.records.merge import merge
+from jkbench.records.schema import Record
+from jkbench.records.store import Store
+
+TASK = "check-distillation"
+
+
+@pytest.fixture(scope="module")
+def records(index: Index, references: Path) -> list[Record]:
+    made = plan.make(small.task(), index, "scratch,distill", seeds=[0, 1]).trials
+    return [run(trial, small.where(references)) for trial in made]
+
+
+def board(folder: Path, records: list[Record], references: Path | None = None, fold: bool = False) -> Path:
+    for record in records:
+        Store(folder).put(record)
+    if fold:
+        Store(folder).fold(TASK)
+    if references is not None:
+        shutil.copytree(references / "teachers", folder / "teachers", ignore=shutil.ignore_patterns("*.lock"))
+    return folder
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_new_records_and_the_teacher_come_home(
+    tmp_path: Path, records: list[Record], references: Path, folded: bool
+) -> None:
+    home = board(tmp_path / "home", records[:1], fold=True)
+    merged = merge(board(tmp_path / "away", records, references, folded), home)
+    assert (merged.new, merged.known, merged.better) == ({TASK: 3}, {TASK: 1}, {})
+    assert merged.networks
+    assert set(Store(home).read(TASK).records) == {record.id for record in records}
+    assert not list((home / "inflight").rglob("*.json"))
+    again = merge(tmp_path / "away", home)
+    assert (again.new, again.networks) == ({}, [])
+
+
+def test_a_result_replaces_a_failure_and_not_the_other_way(tmp_path: Path, records: list[Record]) -> None:
+    failure = records[0].model_copy(update={"status": "failed", "message": "x", "created": "2999-01-01T00:00:00.000"})
+    home = board(tmp_path / "home", [failure], fold=True)
+    away = board(tmp_path / "away", [records[0]])
+    assert merge(away, home).better == {TASK: 1}
+    assert Store(home).read(TASK).records[records[0].id].status == "ok"
+    assert merge(board(tmp_path / "other", [failure]), home).known == {TASK: 1}
+    assert Store(home).read(TASK).records[records[0].id].status == "ok"
+
+
+def test_another_teacher_of_the_same_recipe_is_refused_before_anything_is_written(
+    tmp_path: Path, records: list[Record], references: Path
+) -> None:
+    home = board(tmp_path / "home", [], references)
+    away = board(tmp_path / "away", records, references)
+    file = next((away / "teachers").glob("teacher-*.safetensors"))
+    content = file.read_bytes()
+    at = content.index(b'\\"weights\\": \\"') + len(b'\\"weights\\": \\"')
+    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(UserError, match="two networks of one recipe"):
+        merge(away, home)
+    assert not Store(home).tasks()
+
+
+def test_folders_that_are_none_are_refused(tmp_path: Path, records: list[Record]) -> None:
+    home = board(tmp_path / "home", records[:1])
+    with pytest.raises(UserError, match="no records"):
+        merge(tmp_path / "nothing", home)
+    with pytest.raises(UserError, match="itself"):
+        merge(home, home)
+    away = board(tmp_path / "away", records[1:2])
+    (away / "teachers").mkdir()
+    (away / "teachers/teacher-0.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match="is damaged"):
+        merge(away, home)
+
+
+def test_the_command(tmp_path: Path, records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
+    away, home = board(tmp_path / "away", records), tmp_path / "home"
+    cli.main(["merge", str(away), "--leaderboard", str(home)], standalone_mode=False)
+    assert f"{TASK}: 4 new records, 0 were there" in capsys.readouterr().out
