@@ -113,6 +113,7 @@ class Signals:
         self._setting = setting
         self._is_student = is_student
         self._record = record
+        self._moved = False
         self.modules: Mapping[str, nn.Module] = modules or {}
 
     @cached_property
@@ -151,10 +152,23 @@ class Signals:
         with replayed(kept or recorded_again(self._network, self._x.detach()), self._x):
             return self._network(self._x)
 
+    def _outputs_at(self, x: Tensor) -> Outputs:
+        """A pass over other images, with the same batch-norm statistics as the Jacobian pass has."""
+        mode = self._setting.batch_norm
+        self._moved = True
+        if not self._normalises:
+            return self._network(x)
+        if mode != "per-sample":
+            with batch_norm_statistics(self._network, mode):
+                return self._network(x)
+        kept = self._pass[1]
+        with replayed(kept or recorded_again(self._network, self._x.detach()), x, values=False):
+            return self._network(x)
+
     @property
     def took_jacobian(self) -> bool:
-        """Whether a loss has asked for a Jacobian."""
-        return "_jacobian_outputs" in self.__dict__
+        """Whether a loss has asked for a pass beside the one of the outputs."""
+        return self._moved or "_jacobian_outputs" in self.__dict__
 
     def _constant(self, value: Tensor) -> Tensor:
         return value if self._is_student else value.detach()
@@ -220,6 +234,16 @@ class Signals:
         """∇⟨v, logits⟩ by the inputs for one direction v a sample: B×K → B×D."""
         projected = (self._jacobian_outputs.teacher_logits * directions).sum(1)
         return maths.input_gradient(projected, self._x, create_graph=self._is_student)
+
+    def forward_product(self, directions: Tensor) -> Tensor:
+        """J u: the derivative of the logits along one direction u of each image, B×C×H×W → B×K."""
+        outputs = self._jacobian_outputs.teacher_logits
+        return maths.jacobian_vector(outputs, self._x, directions, create_graph=self._is_student)
+
+    def difference(self, directions: Tensor, step: float) -> Tensor:
+        """J u by finite differences, (logits at x + step·u − logits at x) / step: B×C×H×W → B×K."""
+        moved = self._outputs_at(self._x.detach() + step * directions)
+        return (self._constant(moved.teacher_logits) - self.teacher_logits) / step
 
     def peaks(self, layers: Layers = "all") -> Peaks:
         """The pixel of largest attention of this network in each matched layer."""
@@ -342,6 +366,10 @@ class TeacherSignals(Signals):
     def projection(self, directions: Tensor) -> Tensor:
         """∇⟨v, logits⟩ by the inputs, live: the directions are new at every step."""
         return self._live.projection(directions)
+
+    def forward_product(self, directions: Tensor) -> Tensor:
+        """J u, live: the directions are new at every step."""
+        return self._live.forward_product(directions)
 
     def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
         """Gradients of the attention, B×D for each matched layer: kept where the peaks are the teacher's own."""

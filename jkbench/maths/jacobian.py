@@ -55,6 +55,18 @@ def full_jacobian(outputs: Tensor, x: Tensor, create_graph: bool) -> Tensor:
     return jacobian_rows(outputs, x, every, create_graph)
 
 
+def jacobian_vector(outputs: Tensor, x: Tensor, direction: Tensor, create_graph: bool) -> Tensor:
+    """J u, the derivative of the outputs along one direction of the inputs for each sample: outputs B×k, x and
+    direction B×… → B×k. With u ~ N(0, I_D), ‖J u‖² has ‖J‖² as its mean.
+
+    By two backward passes: vᵀJ is linear in v, and J u is its derivative by v along u.
+    """
+    weights = torch.zeros_like(outputs, requires_grad=True)
+    (pulled,) = torch.autograd.grad(outputs, x, weights, create_graph=True)
+    (product,) = torch.autograd.grad(pulled, weights, direction, create_graph=create_graph, retain_graph=True)
+    return product
+
+
 def correct_rows(labels: Tensor) -> Tensor:
     """The row of the correct class (section 4.1): labels B → B×1."""
     return labels[:, None]

@@ -106,11 +106,12 @@ def recorded_again(network: nn.Module, x: Tensor) -> Recording:
 
 
 @contextmanager
-def replayed(kept: Recording, images: Tensor) -> Iterator[None]:
+def replayed(kept: Recording, images: Tensor, values: bool = True) -> Iterator[None]:
     """A forward pass of the same network over ``images`` (the recorded ones, as a leaf that requires grad) has the
-    values of the recorded pass, and per-sample derivatives by its input. Raises RuntimeError where the pass calls other
-    operations than the recorded one did."""
-    calls = kept.calls if kept.repeatable else [replace(call, version=-1) for call in kept.calls]
+    values of the recorded pass, and per-sample derivatives by its input. Without ``values`` the images may be others of
+    the same shape: only the batch norms' statistics are the recorded pass's. Raises RuntimeError where the pass calls
+    other operations than the recorded one did."""
+    calls = kept.calls if values and kept.repeatable else [replace(call, version=-1) for call in kept.calls]
     counters = [norm.num_batches_tracked for norm in norms(kept.network)]
     with _Replay(calls, counters, images):
         yield
