@@ -17,7 +17,7 @@ FLOORS = [
     {"data", "statistics"},
     {"dataset", "method", "task", "fetching"},
     {"plugins", "recipe", "models"},
-    {"plan", "records", "catalogue"},
+    {"plan", "records", "catalogue", "preset"},
     {"report", "progress"},
     {"engine"},
     {"execute", "contract"},
@@ -25,7 +25,7 @@ FLOORS = [
 ]
 TORCH_FREE = {
     "errors", "fingerprint", "streams", "places", "data", "statistics", "dataset", "method", "task", "plugins",
-    "recipe", "plan", "records", "catalogue", "report", "progress",
+    "recipe", "plan", "records", "preset", "catalogue", "report", "progress",
 }  # fmt: skip
 
 

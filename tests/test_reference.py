@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,53 @@ def test_the_commands(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry["architecture"] == "vgg:8-M-8"
     with pytest.raises(UserError, match="it has no teacher"):
         jkbench("train", "--task", "digits-noise")
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(step: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Stopped
+
+    return progress
+
+
+@pytest.mark.parametrize("stops", [(7,), (3, 4, 25)])
+def test_a_teacher_that_was_stopped_goes_on_to_the_same_bits(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr("jkbench.engine.checkpoint.SECONDS", 0.0)
+    found, data, _ = teacher_of(index, tmp_path / "whole")
+    whole = reference.load(tmp_path / "whole", found, data, small.CPU)
+    partial = reference.path(tmp_path / "parts", found).with_suffix(".partial")
+    for step in stops:
+        with pytest.raises(Stopped):
+            reference.obtain(tmp_path / "parts", found, data, small.CPU, stop_at(step))
+        assert partial.is_file()
+    seen: list[int] = []
+    parts = reference.obtain(tmp_path / "parts", found, data, small.CPU, lambda done, total: seen.append(done))
+    assert seen[0] == stops[-1]  # the step in which it was stopped had not been kept yet
+    assert parts.weights == whole.weights
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("damage", ["half", "another recipe", "no checkpoint at all"])
+def test_a_checkpoint_that_is_none_of_this_training_is_not_gone_on_from(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr("jkbench.engine.checkpoint.SECONDS", 0.0)
+    found, data, _ = teacher_of(index, tmp_path / "whole")
+    other = recipe.Recipe(**{**found.__dict__, "seed": 1}) if damage == "another recipe" else found
+    with pytest.raises(Stopped):
+        reference.obtain(tmp_path / "parts", other, data, small.CPU, stop_at(9))
+    partial = reference.path(tmp_path / "parts", other).with_suffix(".partial")
+    content = partial.read_bytes()
+    mine = reference.path(tmp_path / "parts", found).with_suffix(".partial")
+    mine.write_bytes(
+        {"half": content[: len(content) // 2], "another recipe": content, "no checkpoint at all": b"x"}[damage]
+    )
+    again = reference.obtain(tmp_path / "parts", found, data, small.CPU)
+    assert again.weights == reference.load(tmp_path / "whole", found, data, small.CPU).weights

@@ -17,6 +17,7 @@ from jkbench.cli.merge import merge
 from jkbench.cli.new import new
 from jkbench.cli.plan import plan
 from jkbench.cli.profile import profile
+from jkbench.cli.reproduce import reproduce
 from jkbench.cli.run import run
 from jkbench.cli.status import status
 from jkbench.cli.teacher import teacher
@@ -38,7 +39,21 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, list_, new, check, leaderboard, status, merge, profile, data, teacher, completion):
+for command in (
+    run,
+    plan,
+    list_,
+    new,
+    check,
+    leaderboard,
+    status,
+    merge,
+    profile,
+    data,
+    teacher,
+    reproduce,
+    completion,
+):
     cli.add_command(command)
 
 

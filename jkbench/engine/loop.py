@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,6 +121,7 @@ class Loop:
         self._at = 0
         self._stepped = True
         self._clocked = 0.0
+        self._first = 0
         self._student_signals: Signals | None = None
 
     @property
@@ -176,7 +178,7 @@ class Loop:
         for module in self.modules.values():
             module.train()
         began = time.perf_counter()
-        for step in range(len(self.order)):
+        for step in range(self._first, len(self.order)):
             self._at = step
             self._stepped = False
             self._set_rate(step)
@@ -186,6 +188,27 @@ class Loop:
                 raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
             self._clock(step, began)
         self.trace.seconds = time.perf_counter() - began
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, after the present one: for going on in another process."""
+        assert self._optimiser is not None
+        return {
+            "next": self._at + 1,
+            "student": self.student.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same training, after `prepare`."""
+        assert self._optimiser is not None
+        self.student.load_state_dict(state["student"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        if state["random_gpu"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random_gpu"], self.device)
+        self._first = int(state["next"])
 
     def _set_rate(self, step: int) -> None:
         assert self._optimiser is not None
@@ -200,7 +223,7 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             now = time.perf_counter()
-        spent, steps = now - began, step + 1 - len(self.trace.step_seconds)
+        spent, steps = now - began, step + 1 - self._first - len(self.trace.step_seconds)
         self.trace.step_seconds += [(spent - self._clocked) / steps] * steps
         self._clocked = spent
         if self.timeout is not None and spent > self.timeout:

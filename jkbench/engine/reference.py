@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from jkbench import fingerprint
 from jkbench.engine import resident, scoring
+from jkbench.engine.checkpoint import Checkpoint
 from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.resident import Loaded
 from jkbench.engine.signals import Setting
@@ -52,23 +53,46 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
     return fingerprint.of_bytes(*parts)
 
 
-def train(recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None]) -> Reference:
-    """Train the network of a recipe with plain cross-entropy, by the same loop as every trial."""
-    channels, size = data.size
-    network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
+def train(
+    recipe: Recipe,
+    data: Loaded,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+    checkpoint: Checkpoint | None = None,
+) -> Reference:
+    """Train the network of a recipe with plain cross-entropy, by the same loop as every trial.
+
+    With a ``checkpoint`` it goes on where an earlier process was stopped, to the same bits.
+    """
     images = resident.reside(data.splits["train"], resident.statistics(data.splits["train"]), device)
-    loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
-    loop.prepare(lambda batch: batch.x, {})
+    loop = _loop(recipe, data, images, device)
     try:
         with seeded("layers", recipe.role, recipe.seed):
+            if checkpoint is not None and not checkpoint.restore(loop):
+                loop = _loop(recipe, data, images, device)  # a damaged file may have left something in it
             for batch, student, _ in loop:
                 loop.step([("ce", cross_entropy(student.logits, batch.y))])
                 progress(batch.step + 1, len(loop))
+                if checkpoint is not None:
+                    checkpoint.keep(loop)
     except Diverged as error:
         raise UserError(
             f"the {recipe.role} {recipe.architecture} cannot be trained: {error}", "lower its learning_rate"
         ) from None
-    return _finished(recipe, network, data, device)
+    return _finished(recipe, loop.student, data, device)
+
+
+def _loop(recipe: Recipe, data: Loaded, images: resident.Resident, device: torch.device) -> Loop:
+    channels, size = data.size
+    network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
+    loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
+    loop.prepare(lambda batch: batch.x, {})
+    return loop
+
+
+def _checkpoint(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Checkpoint:
+    identity = {"recipe": recipe.content, "content": data.content, "device": device.type, "torch": torch.__version__}
+    return Checkpoint(path(folder, recipe).with_suffix(".partial"), identity)
 
 
 def _finished(recipe: Recipe, network: Network, data: Loaded, device: torch.device) -> Reference:
@@ -173,5 +197,8 @@ def obtain(
     if not path(folder, recipe).is_file():
         with locked(path(folder, recipe).with_suffix(".lock")):
             if not path(folder, recipe).is_file():
-                store(train(recipe, data, device, progress or (lambda done, total: None)), data, folder)
+                checkpoint = _checkpoint(folder, recipe, data, device)
+                trained = train(recipe, data, device, progress or (lambda done, total: None), checkpoint)
+                store(trained, data, folder)
+                checkpoint.remove()
     return shared(folder, recipe, data, device)

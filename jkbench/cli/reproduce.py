@@ -1,0 +1,89 @@
+"""``jkbench reproduce``: a paper's tables, run and set beside the published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jkbench.cli import options
+from jkbench.cli.run import run
+
+EPILOG = """\b
+Examples:
+  jkbench reproduce jacobian-matching --table cifar100 --shots 5,10
+  jkbench reproduce jacobian-matching --page-only
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("preset")
+@click.option("--table", metavar="NAME", help="One of the paper's tables; all of them unless given.")
+@click.option(
+    "--task", "task_name", metavar="NAME", help="A task of a shorter protocol that stands in for the table's."
+)
+@options.shots
+@options.seeds
+@options.leaderboard_folder
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+@click.option("--jobs", default="auto", show_default=True, metavar="N|auto", help="Trials at a time.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
+@click.option("--page-only", is_flag=True, help="Run nothing: write the pages of what there is.")
+def reproduce(
+    preset: str,
+    table: str | None,
+    task_name: str | None,
+    shots: str | None,
+    seeds: str | None,
+    folder: Path,
+    device: str,
+    jobs: str,
+    threads: int,
+    page_only: bool,
+) -> int:
+    """Run the rows of a paper's tables, and write a page of published and measured numbers.
+
+    Cells that have not been run stay empty and are counted. The same command again continues."""
+    from jkbench import preset as presets
+
+    paper = presets.load(preset)
+    code = 0
+    for name in [table] if table else paper.tables:
+        chosen, task = presets.table_of(paper, name, task_name)
+        if not page_only:
+            assert run.callback is not None
+            code = max(code, run.callback(**_run_options(",".join(chosen.methods.values()), task, shots, seeds, folder,
+                                                         device, jobs, threads)))  # fmt: skip
+        for each in [task] if task_name else [task, *chosen.stands_in]:
+            _write(preset, chosen, each, folder, wanted=each == task)
+    return code
+
+
+def _run_options(
+    methods: str, task: str, shots: str | None, seeds: str | None, folder: Path, device: str, jobs: str, threads: int
+) -> dict[str, Any]:
+    """All options of `jkbench run`."""
+    return {
+        "methods": methods, "task_name": task, "shots": shots, "seeds": seeds, "plugins": (), "folder": folder,
+        "split": "test", "device": device, "jobs": jobs, "threads": threads, "timeout": None, "smoke": False,
+    }  # fmt: skip
+
+
+def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) -> None:
+    """The page of one task; of a task that stands in, where it has records or was asked for."""
+    from jkbench import catalogue
+    from jkbench.plugins.discovery import discover
+    from jkbench.records.files import write_atomically
+    from jkbench.records.store import Store
+    from jkbench.report.reproduction import compare, render
+
+    loaded = Store(folder).read(task_name)
+    if not wanted and not loaded.records:
+        return
+    page = compare(table, catalogue.load(task_name, folder), discover(()), loaded)
+    path = folder / f"{preset}-{task_name}.md"
+    write_atomically(path, render(page))
+    click.echo(f"{path}: {page.run} of {len(page.cells)} cells of the paper's table have been run")
+    for complaint in loaded.complaints():
+        click.echo(f"warning: {complaint}", err=True)

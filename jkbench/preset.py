@@ -1,0 +1,89 @@
+"""Presets: the tables of a paper, row by row as this suite runs them, with the published numbers. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from jkbench.errors import UserError, unknown
+
+FOLDER = Path(__file__).parent / "presets"
+
+
+class PaperTable(BaseModel):
+    """One table: which task runs it, which method is which row, and what was published."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str
+    stands_in: list[str] = Field(default_factory=list, description="tasks of a shorter protocol, on pages of their own")
+    caption: str
+    published: str = Field(description="CSV file: row, column, test_accuracy in %")
+    row: str = Field(description="the CSV column that names rows")
+    column: str = Field(description="the CSV column that names columns: per_class, or noise_std")
+    methods: dict[str, str] = Field(description="rows of the table as methods of the suite")
+    gains: list[tuple[str, str]] = Field(description="pairs of rows whose difference the paper speaks of")
+    _folder: Path = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _known_rows(self) -> PaperTable:
+        strange = {row for pair in self.gains for row in pair} - set(self.methods)
+        if strange:
+            raise ValueError(f"gains of rows that are not there: {', '.join(sorted(strange))}")
+        return self
+
+    @cached_property
+    def numbers(self) -> dict[tuple[str, str], float]:
+        """Published test accuracy in % by row and column, both as text."""
+        with (self._folder / self.published).open(encoding="utf-8", newline="") as stream:
+            return {
+                (line[self.row], line[self.column]): float(line["test_accuracy"]) for line in csv.DictReader(stream)
+            }
+
+    @property
+    def columns(self) -> list[str]:
+        """In the order of the paper."""
+        return list(dict.fromkeys(column for _, column in self.numbers))
+
+
+class Preset(BaseModel):
+    """A paper's tables by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    cite: str
+    tables: dict[str, PaperTable]
+
+
+def names() -> list[str]:
+    """The presets that come with the suite."""
+    return sorted(path.name for path in FOLDER.iterdir() if (path / "preset.toml").is_file())
+
+
+def load(name: str) -> Preset:
+    """The preset of that name. `UserError` for another."""
+    if name not in names():
+        raise unknown("preset", name, names())
+    content = tomllib.loads((FOLDER / name / "preset.toml").read_text(encoding="utf-8"))
+    preset = Preset.model_validate(content)
+    for table in preset.tables.values():
+        table._folder = FOLDER / name
+    return preset
+
+
+def table_of(preset: Preset, name: str, task: str | None) -> tuple[PaperTable, str]:
+    """A table, and the task that runs it here: its own, or one that stands in. `UserError` for any other."""
+    if name not in preset.tables:
+        raise unknown("table", name, preset.tables)
+    table = preset.tables[name]
+    if task is not None and task not in (table.task, *table.stands_in):
+        raise UserError(
+            f"{task} does not run the table {name!r}",
+            f"{', '.join([table.task, *table.stands_in])} {'do' if table.stands_in else 'does'}",
+        )
+    return table, task or table.task

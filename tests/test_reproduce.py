@@ -1,0 +1,159 @@
+"""The paper's tables beside ours: the published numbers as printed, verdicts no stronger than the interval."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jkbench import plan, preset
+from jkbench import task as tasks
+from jkbench.cli import cli
+from jkbench.errors import UserError
+from jkbench.plugins.discovery import Index
+from jkbench.records.blank import blank
+from jkbench.records.schema import Record
+from jkbench.records.store import Loaded, Store
+from jkbench.report.reproduction import Gain, compare, render
+from jkbench.statistics import Interval
+
+PAPER = preset.load("jacobian-matching")
+
+
+def table(name: str) -> preset.PaperTable:
+    return PAPER.tables[name]
+
+
+def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], task: str | None = None) -> Loaded:
+    """Records of these accuracies in % by (row, column); seeds count from zero."""
+    loaded, chosen, used = Loaded(), table(name), tasks.load(task or table(name).task)
+    for (row, column), values in cells.items():
+        shots: Any = int(column) if chosen.column == "per_class" else "full"
+        for seed, value in enumerate(values):
+            (trial,) = plan.make(used, index, chosen.methods[row], shots=[shots], seeds=[seed]).trials
+            metric = "accuracy" if chosen.column == "per_class" or not float(column) else f"accuracy@{float(column):g}"
+            held = loaded.records.get(trial.id)
+            metrics = {**(held.metrics if held else {"accuracy": 0.5}), metric: value / 100}
+            loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": metrics})
+    return loaded
+
+
+def test_the_published_numbers_are_the_papers() -> None:
+    """Facts of the paper that its text states (design, section 4)."""
+    numbers = table("cifar100").numbers
+    gains = [numbers["ce+act+jac", k] - numbers["ce+act", k] for k in ("1", "5", "10", "50", "100", "500")]
+    assert gains == pytest.approx([1.65, 6.42, 5.63, 3.02, 1.51, -2.08])
+    assert len(numbers) == 36
+    assert table("noise").numbers["0", "0"] == 64.78
+    for chosen in PAPER.tables.values():
+        assert {row for row, _ in chosen.numbers} == set(chosen.methods)
+
+
+@pytest.mark.parametrize("name", list(PAPER.tables))
+def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
+    chosen = table(name)
+    for task in (chosen.task, *chosen.stands_in):
+        used = tasks.load(task)
+        labels = [plan.make(used, index, method).rows[0].label for method in chosen.methods.values()]
+        assert len(set(labels)) == len(chosen.methods)
+        if chosen.column == "per_class" and task == chosen.task:
+            assert [str(shots) for shots in used.shots] == chosen.columns
+        if chosen.column == "noise_std":
+            assert [0.0, *used.evaluation.noise] == [float(column) for column in chosen.columns]
+
+
+def test_an_empty_page_counts_what_is_missing(index: Index) -> None:
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded())
+    assert page.run == 0
+    text = render(page)
+    assert "0 of 36 cells of the paper's table have been run" in text
+    assert "Nothing has been run yet." in text
+    assert "holds" not in text.split("## Protocol")[0].split("Sign *holds*")[0]
+
+
+def test_cells_gains_and_verdicts(index: Index) -> None:
+    drawn = random.Random(0)
+    plain = [27 + drawn.gauss(0, 0.5) for _ in range(5)]
+    better = [value + 6.4 + drawn.gauss(0, 0.3) for value in plain]
+    cells = {("ce+act", "5"): plain, ("ce+act+jac", "5"): better, ("ce", "5"): [13.0]}
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
+    assert page.run == 3
+    (cell,) = [c for c in page.cells if (c.row, c.column) == ("ce+act+jac", "5")]
+    assert cell.published == 33.39
+    assert cell.ours is not None
+    half = stats.t.ppf(0.975, 4) * np.std(better, ddof=1) / 5**0.5
+    assert (cell.ours.mean, cell.ours.half_width) == pytest.approx((np.mean(better), half))
+    assert cell.difference == pytest.approx(np.mean(better) - 33.39)
+    (gain,) = [g for g in page.gains if (g.row, g.over, g.column) == ("ce+act+jac", "ce+act", "5")]
+    assert gain.ours is not None
+    paired = np.subtract(better, plain)
+    assert gain.ours.mean == pytest.approx(paired.mean())
+    assert gain.ours.half_width == pytest.approx(stats.t.ppf(0.975, 4) * paired.std(ddof=1) / 5**0.5)
+    assert (gain.published, gain.sign, gain.size) == (pytest.approx(6.42), "holds", "holds")
+    text = render(page)
+    assert "3 of 36 cells" in text
+    assert f"{np.mean(better):.2f} ± {half:.2f}" in text
+    assert text == render(page)
+
+
+@pytest.mark.parametrize(
+    ("published", "ours", "sign", "size"),
+    [
+        (2.0, Interval(1.5, 1.0, 3), "holds", "holds"),
+        (2.0, Interval(0.9, 0.5, 3), "holds", "does not hold"),
+        (2.0, Interval(-1.5, 1.0, 3), "does not hold", "does not hold"),
+        (-2.0, Interval(-1.5, 1.0, 3), "holds", "holds"),
+        (2.0, Interval(0.5, 1.0, 3), "not resolved", "does not hold"),
+        (0.5, Interval(0.5, 1.0, 3), "not resolved", "holds"),
+        (2.0, Interval(1.9, None, 1), "not resolved", "not resolved"),
+        (2.0, None, "not run", "not run"),
+    ],
+)
+def test_verdicts_are_no_stronger_than_the_interval(
+    published: float, ours: Interval | None, sign: str, size: str
+) -> None:
+    gain = Gain("a", "5", published, ours, "b")
+    assert (gain.sign, gain.size) == (sign, size)
+
+
+def test_accuracy_under_noise_reads_the_noisy_metrics(index: Index) -> None:
+    cells = {("0", "0.3"): [30.0, 31.0, 29.0], ("1.0", "0.3"): [47.0, 48.5, 46.5]}
+    page = compare(table("noise"), tasks.load("cifar100-noise"), index, records(index, "noise", cells))
+    (gain,) = [g for g in page.gains if (g.row, g.column) == ("1.0", "0.3")]
+    assert gain.ours is not None
+    assert gain.ours.mean == pytest.approx(np.mean([17, 17.5, 17.5]))
+    assert gain.sign == "holds"
+
+
+def test_a_task_that_stands_in_says_so(index: Index) -> None:
+    cells = {("ce", "5"): [13.0, 14.0]}
+    loaded = records(index, "cifar100", cells, task="cifar100-fewshot-short")
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot-short"), index, loaded)
+    assert page.stands_in
+    assert "Another protocol than the paper's" in render(page)
+    assert compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, loaded).run == 0  # never the same table
+
+
+def test_the_command_writes_pages_of_what_there_is(
+    nowhere: Path, index: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for record in records(index, "cifar100", {("ce", "1"): [5.0]}, task="cifar100-fewshot-short").records.values():
+        Store(nowhere / "leaderboard").put(record)
+    cli.main(["reproduce", "jacobian-matching", "--page-only"], standalone_mode=False)
+    assert capsys.readouterr().out.count("of 36 cells") == 2
+    names = {path.name for path in (nowhere / "leaderboard").glob("*.md")}
+    assert names == {
+        f"jacobian-matching-{task}.md"
+        for task in ("cifar100-fewshot", "cifar100-fewshot-short", "cifar10-fewshot", "cifar100-noise")
+    }
+    for words, told in (
+        (["other"], "there is no preset 'other'"),
+        (["jacobian-matching", "--table", "cifar"], "there is no table 'cifar'"),
+        (["jacobian-matching", "--table", "cifar10", "--task", "digits-fewshot"], "does not run the table"),
+    ):
+        with pytest.raises(UserError, match=told):
+            cli.main(["reproduce", *words, "--page-only"], standalone_mode=False)
