@@ -19,7 +19,7 @@ FLOORS = [
     {"plugins", "recipe", "models"},
     {"plan", "records", "catalogue", "preset"},
     {"report", "progress"},
-    {"engine"},
+    {"engine", "theory"},
     {"execute", "contract"},
     {"cli"},
 ]

@@ -21,6 +21,7 @@ from jkbench.cli.reproduce import reproduce
 from jkbench.cli.run import run
 from jkbench.cli.status import status
 from jkbench.cli.teacher import teacher
+from jkbench.cli.theory import theory
 from jkbench.errors import UserError
 
 EPILOG = """\b
@@ -52,6 +53,7 @@ for command in (
     data,
     teacher,
     reproduce,
+    theory,
     completion,
 ):
     cli.add_command(command)
