@@ -17,21 +17,28 @@ CHUNK = 256
 ECE_BINS = 15
 
 
-@torch.no_grad()
 def logits(network: Network, images: Resident, noise_std: float = 0.0, draw: int = 0) -> Tensor:
     """Logits N×k in evaluation mode, of images with Gaussian noise added after normalisation.
 
     The noise is the same for every method and seed, drawn on the host so that it is the same on every device.
     """
+    return outputs(network, images, noise_std, draw)[0]
+
+
+@torch.no_grad()
+def outputs(network: Network, images: Resident, noise_std: float = 0.0, draw: int = 0) -> tuple[Tensor, Tensor]:
+    """As `logits`: logits by label N×k, and those that are comparable to the teacher's, N×K, of the same pass."""
     network.eval()
     stream = torch.Generator().manual_seed(seed_of("test-noise", noise_std, draw))
-    parts = []
+    parts: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(images), CHUNK):
         x = images.read(slice(start, start + CHUNK))
         if noise_std:
             x = x + noise_std * torch.randn(x.shape, generator=stream).to(x.device)
-        parts.append(network(x).logits)
-    return torch.cat(parts)
+        found = network(x)
+        parts.append((found.logits, found.teacher_logits))
+    by_label, comparable = zip(*parts, strict=True)
+    return torch.cat(by_label), torch.cat(comparable)
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
@@ -55,7 +62,7 @@ def score(
     network: Network, images: Resident, teacher: Teaching | None, noise: Sequence[float], draws: int
 ) -> tuple[dict[str, float], list[int]]:
     """Metrics by name, and the predicted labels. ``teacher`` only where its outputs are the same labels."""
-    clean = logits(network, images)
+    clean, comparable = outputs(network, images)
     predicted = clean.argmax(1)
     metrics = {
         "accuracy": accuracy(clean, images.labels),
@@ -63,7 +70,7 @@ def score(
         "ece": calibration_error(clean, images.labels),
     }
     if teacher is not None:
-        metrics |= fidelity(network, predicted, teacher)
+        metrics |= fidelity(network, predicted, comparable, teacher)
     for std in noise:
         if std:
             drawn = [accuracy(logits(network, images, std, draw), images.labels) for draw in range(draws)]
