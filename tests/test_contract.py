@@ -9,7 +9,9 @@ from conftest import ROOT
 
 from jkbench.cli.new import write
 from jkbench.contract import check
+from jkbench.data import prepared
 from jkbench.errors import UserError
+from jkbench.plugins.source import read
 
 PLUGINS = sorted([*(ROOT / "methods").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
 
@@ -28,6 +30,9 @@ class Mine(Method):
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: path.stem)
 def test_built_in_plugins_hold(path: Path) -> None:
+    fetched = path.parent.name == "datasets" and read(path, "dataset", "x").facts["content"]
+    if fetched and not prepared.path(path.stem).is_file():
+        pytest.skip(f"the images of {path.stem} are not here (set JKBENCH_DATA to a folder that has them)")
     assert [finding for finding in check(path) if not finding.held] == []
 
 
