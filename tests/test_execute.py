@@ -11,6 +11,7 @@ import pytest
 import small
 from user_folder import METHOD
 
+from jkbench import execute as backends
 from jkbench import plan
 from jkbench.cli.run import make_setup, measuring
 from jkbench.errors import UserError
@@ -20,6 +21,7 @@ from jkbench.plan import Trial
 from jkbench.plugins.discovery import Index, discover
 from jkbench.records.blank import blank
 from jkbench.records.schema import Cost, Environment, Record
+from jkbench.records.store import encode
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 
 
@@ -166,6 +168,33 @@ def test_out_of_memory_is_tried_once_more_alone(work: Path) -> None:
     assert records["greedy"].cost.alone
     assert records["scratch"].cost is not None
     assert not records["scratch"].cost.alone
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_metrics_that_are_no_numbers_are_a_diverged_trial_and_the_run_goes_on(work: Path, jobs: int) -> None:
+    """Finite weights whose logits overflow."""
+    (work / "methods/big.py").write_text(
+        METHOD + "\n    def fit(self, loop):\n        super().fit(loop)\n"
+        "        for weight in loop.student.parameters():\n            weight.data.mul_(1e30)\n"
+    )
+    made = trials(discover(working=work), "big,scratch", seeds=1)
+    found = {r.method: r for r in backends.run(made, Setup(work / "board", jobs=jobs))}
+    assert found["scratch"].status == "ok"
+    assert found["big"].status == "diverged"
+    assert "not finite after the last step" in (found["big"].message or "")
+    encode(found["big"])
+
+
+def test_what_comes_out_of_a_worker_ends_its_trial_alone(work: Path) -> None:
+    """An interrupt that a plugin raises is not the user's."""
+    (work / "methods/rude.py").write_text(
+        METHOD.replace("        yield", "        raise KeyboardInterrupt\n        yield")
+    )
+    made = trials(discover(working=work), "rude,scratch", seeds=1)
+    found = {r.method: r for r in processes.run(made, Setup(work / "board", jobs=2))}
+    assert found["scratch"].status == "ok"
+    assert found["rude"].status == "failed"
+    assert "KeyboardInterrupt" in (found["rude"].message or "")
 
 
 def test_out_of_memory_alone_is_the_record(work: Path) -> None:

@@ -100,6 +100,27 @@ def test_damaged_values_are_computed_again_and_never_used(tmp_path: Path, damage
     assert again.asked == []
 
 
+@pytest.mark.parametrize("content", [None, "", "[0]", "{}"])
+def test_without_a_sound_shape_values_are_computed_once_more_and_kept(tmp_path: Path, content: str | None) -> None:
+    signal, positions = store(tmp_path).signal("logits"), np.arange(4)
+    signal.obtain(positions, squares)
+    shape = signal.folder / "shape.json"
+    shape.unlink() if content is None else shape.write_text(content)
+    for expected in ([0, 1, 2, 3], []):
+        counted = Counted()
+        assert np.array_equal(signal.obtain(positions, counted), squares(positions))
+        assert counted.asked == expected
+
+
+def test_an_identity_that_is_none_is_refused(tmp_path: Path) -> None:
+    signal = store(tmp_path).signal("logits")
+    signal.obtain(np.arange(2), squares)
+    for content in ("[1]", "{half"):
+        (signal.folder / "identity.json").write_text(content)
+        with pytest.raises(UserError, match="cannot be read"):
+            signal.obtain(np.arange(2), squares)
+
+
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: object) -> None:
         raise UserError(f"{path} cannot be written: {os.strerror(28)}")

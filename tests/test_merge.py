@@ -74,6 +74,30 @@ def test_another_teacher_of_the_same_recipe_is_refused_before_anything_is_writte
     assert not Store(home).tasks()
 
 
+def test_records_of_another_teacher_are_refused_even_without_its_file(
+    tmp_path: Path, records: list[Record], references: Path
+) -> None:
+    taught = next(record for record in records if record.teacher is not None)
+    assert taught.teacher is not None
+    teacher = taught.teacher.model_copy(update={"weights": "0" * 16})
+    foreign = taught.model_copy(update={"teacher": teacher, "created": "2999-01-01T00:00:00.000"})
+    away = board(tmp_path / "away", [foreign])
+    for home in (board(tmp_path / "kept", [], references), board(tmp_path / "records", [taught], fold=True)):
+        with pytest.raises(UserError, match="of another teacher"):
+            merge(away, home)
+    assert Store(tmp_path / "records").read(TASK).records[taught.id].teacher == taught.teacher
+    two = board(tmp_path / "two", [foreign, *(r for r in records if r.id != foreign.id)])
+    with pytest.raises(UserError, match="of another teacher"):
+        merge(two, tmp_path / "empty")
+
+
+def test_a_newer_record_is_counted_as_such(tmp_path: Path, records: list[Record]) -> None:
+    home = board(tmp_path / "home", records[:1], fold=True)
+    newer = records[0].model_copy(update={"created": "2999-01-01T00:00:00.000"})
+    merged = merge(board(tmp_path / "away", [newer]), home)
+    assert (merged.newer, merged.better) == ({TASK: 1}, {})
+
+
 def test_folders_that_are_none_are_refused(tmp_path: Path, records: list[Record]) -> None:
     home = board(tmp_path / "home", records[:1])
     with pytest.raises(UserError, match="no records"):

@@ -3,6 +3,7 @@ name and the next step, and nothing half-prepared is ever taken for prepared."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -124,6 +125,29 @@ def test_other_images_are_never_taken_for_the_published_ones(root: Path) -> None
     with pytest.raises(UserError, match="not the published images of pets: their hash is"):
         prepared.keep("pets", CLASSES, CONTENT, other)
     assert not prepared.path("pets").exists()
+
+
+def test_a_file_that_somebody_put_there_is_compared_with_the_published_images(root: Path) -> None:
+    prepared.path("pets").parent.mkdir()
+    write(prepared.path("pets"), train_images=images(10, 9).images)
+    with pytest.raises(UserError, match="does not hold the published images"):
+        prepared.prepared("pets", CLASSES, CONTENT, never)
+
+
+def test_files_that_are_no_archive_of_arrays_are_refused(root: Path) -> None:
+    np.save(root / "array.npy", SPLITS["train"].images)
+    with zipfile.ZipFile(root / "words.npz", "w") as archive:
+        archive.writestr("train_images", "no array")
+    np.savez_compressed(root / "packed.npz", train_images=SPLITS["train"].images)
+    content = bytearray((root / "packed.npz").read_bytes())
+    content[120:140] = bytes(20)
+    (root / "packed.npz").write_bytes(content)
+    for name in ("array.npy", "words.npz", "packed.npz"):
+        with pytest.raises(UserError, match=name):
+            prepared.read("pets", root / name, CLASSES)
+    write(root / "flat.npz", classes=np.array("cat"))
+    with pytest.raises(UserError, match="other classes"):
+        prepared.read("pets", root / "flat.npz", CLASSES)
 
 
 def test_a_failed_fetch_says_what_to_do_without_a_network(root: Path) -> None:

@@ -83,6 +83,27 @@ def partly_frozen() -> nn.Module:
     return network
 
 
+class Conditional(nn.Module):
+    """Convolutions whose weights are computed: from the images (a weight each), and from parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.hyper = nn.Linear(4, 4 * 4 * 9)
+        self.last = nn.Parameter(torch.zeros(4, 4, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.norm(self.first(x)).tanh()
+        weight = self.hyper(hidden.mean((2, 3))).reshape(-1, 4, 3, 3)
+        grouped = torch.conv2d(hidden.flatten(0, 1)[None], weight, groups=len(x))
+        hidden = grouped.unflatten(1, (len(x), 4))[0].relu()
+        return torch.conv2d(hidden, self.last / self.last.norm()).mean((2, 3))
+
+
+def conditional() -> nn.Module:
+    return draw(Conditional(), 9).train()
+
+
 def resnet() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -95,6 +116,7 @@ NETWORKS = {
     "smooth activation": smooth_activation,
     "in place": in_place,
     "partly frozen": partly_frozen,
+    "conditional": conditional,
     "resnet": resnet,
 }
 

@@ -145,6 +145,10 @@ def test_the_command_writes_pages_of_what_there_is(
         Store(nowhere / "leaderboard").put(record)
     cli.main(["reproduce", "jacobian-matching", "--page-only"], standalone_mode=False)
     assert capsys.readouterr().out.count("of 36 cells") == 2
+    cli.main(
+        ["reproduce", "jacobian-matching", "--task", "cifar100-fewshot-short", "--page-only"], standalone_mode=False
+    )
+    assert capsys.readouterr().out.count("cells") == 1  # the one table that it runs
     names = {path.name for path in (nowhere / "leaderboard").glob("*.md")}
     assert names == {
         f"jacobian-matching-{task}.md"

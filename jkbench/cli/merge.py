@@ -26,10 +26,11 @@ def merge(folder_to_merge: Path, folder: Path) -> None:
     merged = bring(folder_to_merge, folder)
     for complaint in merged.complaints:
         click.echo(f"warning: {complaint}", err=True)
-    for task in sorted({*merged.new, *merged.better, *merged.known}):
+    for task in sorted({*merged.new, *merged.better, *merged.newer, *merged.known}):
         new, known = merged.new.get(task, 0), merged.known.get(task, 0)
-        better = merged.better.get(task, 0)
+        better, newer = merged.better.get(task, 0), merged.newer.get(task, 0)
         told = f", {better} results instead of failures" if better else ""
+        told += f", {newer} newer ones of trials that were there" if newer else ""
         click.echo(f"{task}: {new} new records{told}, {known} were there")
     if merged.networks:
         click.echo(f"reference networks: {', '.join(merged.networks)}")

@@ -49,8 +49,9 @@ def reproduce(
 
     paper = presets.load(preset)
     code = 0
-    for name in [table] if table else paper.tables:
-        chosen, task = presets.table_of(paper, name, task_name)
+    # with a task, the tables that it runs; all names are looked at before anything is run
+    names = [table] if table else [n for n, t in paper.tables.items() if task_name in (None, t.task, *t.stands_in)]
+    for chosen, task in [presets.table_of(paper, name, task_name) for name in names or paper.tables]:
         if not page_only:
             assert run.callback is not None
             code = max(code, run.callback(**_run_options(",".join(chosen.methods.values()), task, shots, seeds, folder,

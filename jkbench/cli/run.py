@@ -131,7 +131,7 @@ def parse_jobs(text: str) -> int | None:
     """How many trials at a time; None for auto."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise UserError(f"--jobs: {text!r} is no number of trials", "write a number, or auto")
     return int(text)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,12 @@ def prepared(
     """
     if not path(name).is_file():
         keep(name, classes, content, fetched(name, fetch))
-    return read(name, path(name), classes)
+    splits = read(name, path(name), classes)
+    if content and content_of(splits) != content:
+        raise UserError(
+            f"{path(name)} does not hold the published images of {name}", f"delete it, then jkbench data prepare {name}"
+        )
+    return splits
 
 
 def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[str, Split]:
@@ -70,15 +76,15 @@ def read(name: str, file: Path, classes: Sequence[str]) -> dict[str, Split]:
         hint = f"delete it, then jkbench data prepare {name}"
     try:
         with np.load(file, allow_pickle=False) as opened:
-            held = {key: opened[key] for key in opened.files}
+            held = {key: np.asarray(opened[key]) for key in opened.files}
     except FileNotFoundError:
         raise UserError(f"there is no file {file}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{file} is damaged or no .npz: {error}", hint) from None
     missing = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels") if f"{part}_{kind}" not in held]
     if missing:
         raise UserError(f"{file} has no {', '.join(missing)}", hint)
-    if "classes" in held and tuple(map(str, held["classes"])) != tuple(classes):
+    if "classes" in held and tuple(map(str, held["classes"].reshape(-1))) != tuple(classes):
         raise UserError(
             f"{file} has other classes than {name}, or in another order", f"labels 0, 1, …: {_some(classes)}"
         )

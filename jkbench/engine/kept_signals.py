@@ -102,6 +102,8 @@ class KeptSignal:
             return
         except ValueError as error:
             raise UserError(f"the cached signals in {self.folder} cannot be read: {error}", _delete(path)) from None
+        if not isinstance(held, dict):
+            raise UserError(f"the cached signals in {self.folder} cannot be read: no identity", _delete(path))
         other = [key for key in {**held, **self.identity} if held.get(key) != self.identity.get(key)]
         if other:
             told = ", ".join(f"{key} {held.get(key)!r}, not {self.identity.get(key)!r}" for key in sorted(other))
@@ -120,8 +122,12 @@ class KeptSignal:
         return index
 
     def _shape(self) -> tuple[int, ...] | None:
-        path = self.folder / "shape.json"
-        return tuple(json.loads(path.read_text())) if path.is_file() else None
+        """The shape of one value; None where it is not there, or no shape."""
+        try:
+            shape = tuple(int(size) for size in json.loads((self.folder / "shape.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return shape if all(size > 0 for size in shape) else None
 
     def _read(self, positions: Positions) -> dict[int, Values]:
         """What is kept and sound of these images."""
@@ -157,8 +163,9 @@ class KeptSignal:
     def _add(self, positions: Positions, computed: Values) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "identity.json").is_file():
+            if self._shape() != computed.shape[1:]:
                 write_atomically(self.folder / "shape.json", json.dumps(computed.shape[1:]))
+            if not (self.folder / "identity.json").is_file():
                 write_atomically(self.folder / "identity.json", json.dumps(self.identity, indent=1, sort_keys=True))
             size = computed[0].nbytes
             with (self.folder / "rows.bin").open("ab") as stream:

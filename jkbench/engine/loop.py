@@ -122,6 +122,7 @@ class Loop:
         self._stepped = True
         self._clocked = 0.0
         self._first = 0
+        self._signals_before = 0.0
         self._student_signals: Signals | None = None
 
     @property
@@ -178,6 +179,7 @@ class Loop:
         for module in self.modules.values():
             module.train()
         began = time.perf_counter()
+        self._signals_before = 0.0 if self.cache is None else self.cache.seconds
         for step in range(self._first, len(self.order)):
             self._at = step
             self._stepped = False
@@ -188,6 +190,11 @@ class Loop:
                 raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
             self._clock(step, began)
         self.trace.seconds = time.perf_counter() - began
+
+    @property
+    def signals_seconds(self) -> float:
+        """Spent on the teacher's signals since the loop began: no part of the training's time."""
+        return 0.0 if self.cache is None else self.cache.seconds - self._signals_before
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, after the present one: for going on in another process."""
@@ -205,10 +212,10 @@ class Loop:
         assert self._optimiser is not None
         self.student.load_state_dict(state["student"])
         self._optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
+        self._first = int(state["next"])
+        torch.set_rng_state(state["random"])  # last: nothing is drawn from it where the rest has failed
         if state["random_gpu"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_gpu"], self.device)
-        self._first = int(state["next"])
 
     def _set_rate(self, step: int) -> None:
         assert self._optimiser is not None
@@ -226,7 +233,7 @@ class Loop:
         spent, steps = now - began, step + 1 - self._first - len(self.trace.step_seconds)
         self.trace.step_seconds += [(spent - self._clocked) / steps] * steps
         self._clocked = spent
-        if self.timeout is not None and spent > self.timeout:
+        if self.timeout is not None and spent - self.signals_seconds > self.timeout:
             raise TimedOut(f"stopped after {spent:.0f} s, at step {step + 1} of {len(self.order)}")
 
     def unbudgeted_step(self, method: Method, step: int = 0) -> None:

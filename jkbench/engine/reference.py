@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from jkbench import fingerprint
-from jkbench.engine import resident, scoring
+from jkbench.engine import environment, resident, scoring
 from jkbench.engine.checkpoint import Checkpoint
 from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.resident import Loaded
@@ -91,7 +91,13 @@ def _loop(recipe: Recipe, data: Loaded, images: resident.Resident, device: torch
 
 
 def _checkpoint(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Checkpoint:
-    identity = {"recipe": recipe.content, "content": data.content, "device": device.type, "torch": torch.__version__}
+    identity = {
+        "recipe": recipe.content,
+        "content": data.content,
+        "device": environment.device_name(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     return Checkpoint(path(folder, recipe).with_suffix(".partial"), identity)
 
 
@@ -163,10 +169,14 @@ def _read(file: Path, recipe: Recipe, data: Loaded, device: torch.device, hint: 
         raise UserError(f"the {recipe.role} in {file} is damaged: its weights are not those that were stored", hint)
     channels, size = data.size
     network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed)
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        told = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {told}", hint) from None
     placed(network, device)
     _fix(network)
-    return Reference(recipe, network, metadata["weights"], metadata["accuracy"], len(data.classes))
+    return Reference(recipe, network, metadata["weights"], metadata.get("accuracy", float("nan")), len(data.classes))
 
 
 def _differs(metadata: Mapping[str, object], recipe: Recipe) -> str:

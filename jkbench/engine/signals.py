@@ -216,7 +216,7 @@ class Signals:
             return Rows(maths.correct_rows(self._y), name=name)
         if kind == "largest":
             return Rows(maths.largest_rows(self.teacher_logits), name=name)
-        if kind == "top" and count.isdigit():
+        if kind == "top" and count.isdecimal():
             return Rows(maths.top_rows(self.teacher_logits, int(count)), name=name)
         if kind == "full":
             outputs = self.teacher_logits.shape[1]

@@ -197,6 +197,7 @@ def signal_store(
         "device": environment.device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "kernels": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "revision": REVISION,
     }
     return SignalStore(cache / "signals", identity, len(data.target.splits[pool]))
@@ -266,21 +267,23 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     if not all(bool(value.isfinite().all()) for value in ready.student.state_dict().values()):
         raise Diverged("the weights are not finite after the last step")
     noise, draws = task.evaluation.noise, task.evaluation.noise_draws
-    return scoring.score(ready.student, ready.scored, ready.teaching, noise, draws)
+    metrics, predicted = scoring.score(ready.student, ready.scored, ready.teaching, noise, draws)
+    if bad := [name for name, value in metrics.items() if value - value != 0]:
+        raise Diverged(f"not finite after the last step: {', '.join(bad)}")
+    return metrics, predicted
 
 
 def facts(ready: Ready, where: Where) -> dict[str, Any]:
     """What a record says beside its outcome, as far as the training came."""
     trace, cache = ready.loop.trace, ready.loop.cache
-    signals_seconds = 0.0 if cache is None else cache.seconds
     found: dict[str, Any] = {
         "data": ready.data,
         "pairing": ready.pairing,
         "curve_steps": trace.curve_steps,
         "curves": _finite(trace.curves),
         "cost": schema.Cost(
-            seconds=max(0.0, (trace.seconds or sum(trace.step_seconds)) - signals_seconds),
-            signals_seconds=signals_seconds,
+            seconds=max(0.0, (trace.seconds or sum(trace.step_seconds)) - ready.loop.signals_seconds),
+            signals_seconds=0.0 if cache is None else cache.seconds,
             step_ms=trace.step_ms,
             steps=trace.steps,
             peak_memory_mb=environment.peak_memory_mb(where.device),

@@ -38,7 +38,11 @@ def _control_group() -> float | None:
     folder = Path("/sys/fs/cgroup")
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return None if limit == "max" else (int(limit) - int(used)) / 2**20
+        if limit == "max":
+            return None
+        lines = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # files that were read are dropped when room is needed
+        return (int(limit) - int(used) + int(lines.get("inactive_file", 0))) / 2**20
     except (OSError, ValueError):
         return None
 

@@ -13,6 +13,7 @@ and a parent that is killed leaves none behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -24,6 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from jkbench.errors import UserError
 from jkbench.execute import Setup, failed_record
 from jkbench.execute.order import LongestFirst
 from jkbench.plan import Trial
@@ -49,7 +51,12 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     trial, worker = running.pop(future)
                     idle.append(worker)
-                    record = _outcome(future, worker)
+                    record = _outcome(future, trial, worker)
+                    if record is None and not Path(life).is_dir():
+                        raise UserError(
+                            f"the workers' folder {life} was removed, so they ended",
+                            "run it again: finished trials are kept",
+                        )
                     if record is None or (record.status == "oom" and jobs > 1):
                         waiting.gave_up(trial)
                         again.append(trial)
@@ -59,22 +66,42 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
             for worker in workers[1:]:
                 worker.end()
             for trial in again:
-                record = _outcome(workers[0].submit(trial, alone=True), workers[0])
+                record = _outcome(workers[0].submit(trial, alone=True), trial, workers[0])
                 yield record or failed_record(trial, DIED)
         finally:
-            Path(life).rmdir()  # whoever still runs now ends
+            with contextlib.suppress(FileNotFoundError):
+                Path(life).rmdir()  # whoever still runs now ends
             for worker in workers:
                 worker.end()
-            Path(life).mkdir()  # for its own removal
+            Path(life).mkdir(exist_ok=True)  # for its own removal
 
 
-def _outcome(future: Future[Record], worker: _Worker) -> Record | None:
-    """The record of a trial; None where the worker died in it, and a new one stands in its place."""
-    try:
+def _outcome(future: Future[Record], trial: Trial, worker: _Worker) -> Record | None:
+    """The record of a trial; None where the worker died in it, and a new one stands in its place.
+
+    Whatever else comes out of a worker ends that trial alone.
+    """
+    wait([future])
+    error = future.exception()
+    if error is None:
         return future.result()
-    except BrokenProcessPool:
+    if isinstance(error, BrokenProcessPool):
         worker.replace()
         return None
+    return failed_record(trial, f"{type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C waits until a worker is started: it inherits the mask, and prints no trace while it imports."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
@@ -90,11 +117,12 @@ class _Worker:
         return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=beginning)
 
     def submit(self, trial: Trial, alone: bool) -> Future[Record]:
-        try:
-            return self._pool.submit(_one, trial, self._setup, alone)
-        except BrokenProcessPool:  # it was killed while it had nothing to do
-            self.replace()
-            return self._pool.submit(_one, trial, self._setup, alone)
+        with _deaf():
+            try:
+                return self._pool.submit(_one, trial, self._setup, alone)
+            except BrokenProcessPool:  # it was killed while it had nothing to do
+                self.replace()
+                return self._pool.submit(_one, trial, self._setup, alone)
 
     def replace(self) -> None:
         self.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jkbench.execute import Setup
+from jkbench.execute import Setup, failed_record
 from jkbench.plan import Trial
 from jkbench.records.schema import Record
 
@@ -22,4 +22,8 @@ def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
     torch.set_num_threads(setup.threads)
     where = Where(environment.device(setup.device), setup.folder, setup.cache, alone=True, timeout=setup.timeout)
     for trial in trials:
-        yield run_trial(trial, where)
+        try:
+            record = run_trial(trial, where)
+        except Exception as error:  # outside of what a trial answers for: it ends this one alone
+            record = failed_record(trial, f"{type(error).__name__}: {error}")
+        yield record

@@ -42,7 +42,7 @@ class Network(nn.Module):
 def placed(network: Network, device: torch.device) -> Network:
     """The network itself, on a device, its convolutions' weights channels-last in memory: the layout of the images.
 
-    A layout, not another number: on two CPU cores a step of VGG-4 takes half the time (docs/performance.md).
+    Numbers move by rounding alone; on two CPU cores a step of VGG-4 takes half the time (docs/performance.md).
     """
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -18,7 +18,8 @@ result here is therefore a `Join` of two: the training pass's result, which grad
 chain that leads to the images alone, made of the operations below. Where an operation in between is another one, its
 result mixes both, and the next convolution has its own way to the weights (`ConvolutionByWeight`).
 
-Whatever else a network calls (other activations, attention, a head) is computed as ever, second derivatives included.
+Whatever else a network calls (other activations, attention, a head, a convolution whose weight is computed) is computed
+as ever, second derivatives included.
 Where the training pass drew random numbers (dropout), the Jacobian pass draws its own and computes its own values:
 only the statistics are the training pass's. The plain twin of it all is `batchnorm.recorded_inputs` and
 `statistics_of`; `tests/test_replay.py` holds both equal.
@@ -137,14 +138,14 @@ class _Recorder(TorchFunctionMode):
             out, places = functional.max_pool2d_with_indices(*args, **kwargs)
         else:
             out = func(*args, **kwargs)
-        images = func not in (torch.conv2d, functional.max_pool2d) or given.ndim == 4
-        if (
-            images
-            and isinstance(out, Tensor)
-            and not any(isinstance(value, str) for value in (*rest, *kwargs.values()))
-        ):
+        others = [*rest, *(value for name, value in kwargs.items() if name != "input")]
+        known = func not in (torch.conv2d, functional.max_pool2d) or given.ndim == 4
+        known &= isinstance(out, Tensor) and not any(isinstance(value, str) for value in others)
+        # a computed weight may depend on the images (conditional convolutions): then it has a derivative by them
+        known &= not any(isinstance(value, Tensor) and value.grad_fn is not None for value in others)
+        if known:
             self.calls.append(Call(func, out, out._version, given, given._version, places))
-        else:  # a variant that has no twin (an image alone, padding by name, indices as a result) is computed again
+        else:  # what has no twin (an image alone, padding by name, indices, a computed weight) is computed again
             self.calls.append(Call(func, given, -1, given, given._version))
         return out
 

@@ -57,5 +57,8 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks
+            raise UserError(f"{path} cannot be locked: {error.strerror}", HINT) from None
         yield

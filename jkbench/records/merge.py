@@ -16,10 +16,12 @@ from jkbench.records.store import Store, better
 
 @dataclass
 class Merged:
-    """What came home: new records, better ones (a result instead of a failure), known ones, by task; networks."""
+    """What came home, by task: new records, results instead of failures, newer ones of what was there, known ones; and
+    reference networks."""
 
     new: dict[str, int] = field(default_factory=dict)
     better: dict[str, int] = field(default_factory=dict)
+    newer: dict[str, int] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     networks: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -43,6 +45,9 @@ def merge(other: Path, home: Path) -> Merged:
         for file in sorted((other / "tasks").glob("*.toml")):
             with problems.caught():
                 catalogue.check_kept(str(file), home)
+        for task in theirs.tasks():
+            with problems.caught():
+                _same_teachers(task, theirs, ours, home)
     ours.check_writable()
     for file in sorted((other / "teachers").glob("*.safetensors")):
         target = home / "teachers" / file.name
@@ -57,12 +62,34 @@ def merge(other: Path, home: Path) -> Merged:
         merged.complaints += loaded.complaints()
         for record in loaded.records.values():
             held = mine.get(record.id)
-            count = merged.new if held is None else merged.better if better(record, held) else merged.known
+            count = merged.new
+            if held is not None:
+                risen = merged.newer if record.status == held.status else merged.better
+                count = risen if better(record, held) else merged.known
             count[task] = count.get(task, 0) + 1
             if count is not merged.known:
                 ours.put(record)
         ours.fold(task)
     return merged
+
+
+def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
+    """Refuse records of another teacher than the kept one of its recipe, or than that of the records at home."""
+    known: dict[str, str] = {}
+    for record in ours.read(task).records.values():
+        if record.teacher is not None:
+            known[record.teacher.recipe] = record.teacher.weights
+    for record in theirs.read(task).records.values():
+        if record.teacher is None:
+            continue
+        kept = described(home / "teachers" / f"teacher-{record.teacher.recipe}.safetensors")
+        weights = kept["weights"] if kept else known.setdefault(record.teacher.recipe, record.teacher.weights)
+        if record.teacher.weights != weights:
+            raise UserError(
+                f"{theirs.folder}: records of {task} are of another teacher (weights {record.teacher.weights}) "
+                f"than those here ({weights})",
+                "keep them in a leaderboard folder of their own: one teacher a table",
+            )
 
 
 def _same_network(file: Path, target: Path) -> None:
