@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -106,9 +107,12 @@ def test_without_a_sound_shape_values_are_computed_once_more_and_kept(tmp_path: 
     signal.obtain(positions, squares)
     shape = signal.folder / "shape.json"
     shape.unlink() if content is None else shape.write_text(content)
+    # an empty shape is that of single numbers, which these are not: their checksums do not fit
+    warned = pytest.warns(CacheWarning) if content == "{}" else contextlib.nullcontext()
     for expected in ([0, 1, 2, 3], []):
         counted = Counted()
-        assert np.array_equal(signal.obtain(positions, counted), squares(positions))
+        with warned if expected else contextlib.nullcontext():
+            assert np.array_equal(signal.obtain(positions, counted), squares(positions))
         assert counted.asked == expected
 
 

@@ -14,6 +14,7 @@ import torch
 from jkbench import recipe
 from jkbench.cli import cli
 from jkbench.engine import reference, resident
+from jkbench.engine.checkpoint import CheckpointWarning
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
@@ -168,5 +169,6 @@ def test_a_checkpoint_that_is_none_of_this_training_is_not_gone_on_from(
     mine.write_bytes(
         {"half": content[: len(content) // 2], "another recipe": content, "no checkpoint at all": b"x"}[damage]
     )
-    again = reference.obtain(tmp_path / "parts", found, data, small.CPU)
+    with pytest.warns(CheckpointWarning, match="begins anew"):
+        again = reference.obtain(tmp_path / "parts", found, data, small.CPU)
     assert again.weights == reference.load(tmp_path / "whole", found, data, small.CPU).weights

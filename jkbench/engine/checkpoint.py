@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from jkbench.records.files import write_atomically
 
 SECONDS = 60.0
 """Between two checkpoints: what a kill loses at most."""
+
+
+class CheckpointWarning(UserWarning):
+    """A training begins anew although there is a checkpoint."""
 
 
 class Checkpoint:
@@ -35,6 +40,7 @@ class Checkpoint:
         try:
             held = torch.load(self.path, map_location=loop.device, weights_only=True)
             if held["identity"] != self.identity:
+                self._warn("it is of another training")
                 return 0
             state = held["state"]
             state["random"] = state["random"].cpu()
@@ -43,10 +49,14 @@ class Checkpoint:
             loop.go_on(state)
         except FileNotFoundError:
             return 0
-        except Exception:
-            # whatever is wrong with it: the training begins anew, from the seed's own weights
+        except Exception as error:  # whatever is wrong with it
+            self._warn(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             return 0
         return int(state["next"])
+
+    def _warn(self, reason: str) -> None:
+        told = f"the checkpoint {self.path} is not gone on from ({reason}): the training begins anew"
+        warnings.warn(told, CheckpointWarning, stacklevel=3)
 
     def keep(self, loop: Loop) -> None:
         """Write the file, where the last one is old enough. A folder that cannot be written is no reason to stop."""

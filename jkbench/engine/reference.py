@@ -96,7 +96,7 @@ def _checkpoint(folder: Path, recipe: Recipe, data: Loaded, device: torch.device
         "content": data.content,
         "device": environment.device_name(device),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
     return Checkpoint(path(folder, recipe).with_suffix(".partial"), identity)
 
