@@ -56,8 +56,13 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
         panel.set_axis_off()
     for row in panels:
         row[0].set_ylabel(f"{grid.split} accuracy in %")
-    handles, labels = panels.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, handlelength=2.8)
+    shown = {
+        label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    ordered = [label for label in map(_named(grid), grid.labels) if label in shown]
+    figure.legend(
+        [shown[label] for label in ordered], ordered, loc="outside right center", frameon=False, handlelength=2.8
+    )
     figure.suptitle(page.task.title, fontsize=11)
     return figure
 
@@ -73,12 +78,14 @@ def _panel(panel: Axes, grid: Grid, block: Block) -> None:
             (place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)
         ]
         known = [(shifts(place, row), found) for place, found in points if found is not None]
+        if not known:  # nothing of it has been run here
+            continue
         apart = label in grid.apart
         panel.errorbar(
             [place for place, _ in known],
             [100 * interval.mean for _, interval in known],
             yerr=[100 * (interval.half_width or 0.0) for _, interval in known],
-            label=f"{label} (reference)" if apart else label,
+            label=_named(grid)(label),
             color="#777777" if apart else colour,
             linestyle="--" if apart else line,
             marker=marker,
@@ -88,10 +95,18 @@ def _panel(panel: Axes, grid: Grid, block: Block) -> None:
             capsize=2,
         )
     panel.set_xticks(places, [str(column.shots) if along else f"{column.noise:g}" for column in block.columns])
+    if along:  # regimes that have not been run have their place, and no point is cut off
+        low, high = panel.get_xlim()
+        panel.set_xlim(min(low, shifts(places[0], 0) / 1.1), max(high, shifts(places[-1], len(grid.labels) - 1) * 1.1))
     panel.minorticks_off()
     panel.set_xlabel("training images per class" if along else "standard deviation of the input noise")
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
+
+
+def _named(grid: Grid) -> Callable[[str], str]:
+    """A row's name in a legend."""
+    return lambda label: f"{label} (reference)" if label in grid.apart else label
 
 
 def _single(grid: Grid, block: Block) -> Figure:
@@ -105,7 +120,7 @@ def _single(grid: Grid, block: Block) -> Figure:
             width, mean = 100 * (found.half_width or 0.0), 100 * found.mean
             shade = "#777777" if label in grid.apart else colour
             panel.errorbar([mean], [row], xerr=[width], color=shade, marker=marker, capsize=2.5, linestyle="none")
-    names = [f"{label} (reference)" if label in grid.apart else label for label in grid.labels]
+    names = list(map(_named(grid), grid.labels))
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
     panel.set_xlabel(f"{grid.split} accuracy in %, {per_class(column.shots)}")
