@@ -31,7 +31,6 @@ _HOME = {
             "cross_entropy",
             "distance",
             "normalised",
-            "projected_match",
             "random_directions",
             "squared_distance",
             "squared_error",
@@ -65,7 +64,6 @@ if TYPE_CHECKING:
     from jkbench.maths import cross_entropy as cross_entropy
     from jkbench.maths import distance as distance
     from jkbench.maths import normalised as normalised
-    from jkbench.maths import projected_match as projected_match
     from jkbench.maths import random_directions as random_directions
     from jkbench.maths import squared_distance as squared_distance
     from jkbench.maths import squared_error as squared_error

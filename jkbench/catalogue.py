@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jkbench import task as tasks
 from jkbench.errors import UserError, unknown
-from jkbench.records.files import write_atomically
+from jkbench.files import write_atomically
 from jkbench.task import Task
 
 

@@ -149,13 +149,6 @@ def test_random_directions_have_second_moment_identity_over_dimension() -> None:
     assert (v.mean(0).abs() < 5 * v.std(0) / count**0.5).all()
 
 
-def test_projected_match_by_pencil() -> None:
-    # k = 3; differences (1, 2) and (0, −2): 3 (5 + 4) / 2
-    student = torch.tensor([[1.0, 2.0], [1.0, 1.0]])
-    teacher = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
-    assert maths.projected_match(student, teacher, 3).item() == 13.5
-
-
 def test_projections_on_a_basis_average_to_the_full_match() -> None:
     """Exact: (1/k) sum_j k ‖∇⟨e_j, T − S⟩‖² is the full match."""
     student, teacher = smooth(15), piecewise_linear(16)
@@ -163,8 +156,9 @@ def test_projections_on_a_basis_average_to_the_full_match() -> None:
     s, t = student(x), teacher(x)
     full = maths.squared_distance(maths.full_jacobian(s, x, False), maths.full_jacobian(t, x, False))
     estimates = [
-        maths.projected_match(
-            maths.input_gradient((s * v).sum(1), x, False), maths.input_gradient((t * v).sum(1), x, False), CLASSES
+        CLASSES
+        * maths.squared_distance(
+            maths.input_gradient((s * v).sum(1), x, False), maths.input_gradient((t * v).sum(1), x, False)
         )
         for v in torch.eye(CLASSES, dtype=torch.float64)
     ]
@@ -185,7 +179,7 @@ def test_random_projection_estimates_the_full_match_without_bias() -> None:
     t = maths.input_gradient((teacher(copies) * v).sum(1), copies, create_graph=False)
     each = CLASSES * (s - t).square().sum(1)
     error = each.std().item() / count**0.5
-    estimate = maths.projected_match(s, t, CLASSES).item()
+    estimate = CLASSES * maths.squared_distance(s, t).item()
     assert error < 0.02 * full
     assert abs(estimate - full) < 4 * error
 

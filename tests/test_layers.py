@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "jkbench"
 
 # Floors from the ground up; a module may import from its own floor and from those below.
 FLOORS = [
-    {"errors", "fingerprint", "streams", "places", "maths"},
+    {"errors", "fingerprint", "streams", "places", "files", "maths"},
     {"data", "statistics"},
     {"dataset", "method", "task", "fetching"},
     {"plugins", "recipe", "models"},
@@ -24,7 +24,7 @@ FLOORS = [
     {"cli"},
 ]
 TORCH_FREE = {
-    "errors", "fingerprint", "streams", "places", "data", "statistics", "dataset", "method", "task", "plugins",
+    "errors", "fingerprint", "streams", "places", "files", "data", "statistics", "dataset", "method", "task", "plugins",
     "recipe", "plan", "records", "preset", "catalogue", "report", "progress",
 }  # fmt: skip
 

@@ -74,8 +74,8 @@ def _run_options(
 def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) -> None:
     """The page of one task; of a task that stands in, where it has records or was asked for."""
     from jkbench import catalogue
+    from jkbench.files import write_atomically
     from jkbench.plugins.discovery import discover
-    from jkbench.records.files import write_atomically
     from jkbench.records.store import Store
     from jkbench.report.reproduction import compare, render
 

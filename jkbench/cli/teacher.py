@@ -97,8 +97,8 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
 def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
     """Write a task's teacher into FILE, for another machine."""
     from jkbench.engine.reference import load
+    from jkbench.files import write_atomically
     from jkbench.recipe import path
-    from jkbench.records.files import write_atomically
 
     recipe, data = _of_task(task_name, plugins, folder)
     kept = path(folder, recipe)

@@ -7,8 +7,7 @@ layout is what `jkbench data import` takes, where nothing can be downloaded.
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from jkbench import places
 from jkbench.data import arrays
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
+from jkbench.files import write_atomically
 
 PARTS = ("train", "test")
 
@@ -121,22 +121,12 @@ def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, S
         )
     target = path(name)
     held = {f"{part}_{kind}": getattr(splits[part], kind) for part in PARTS for kind in ("images", "labels")}
+    content_bytes = io.BytesIO()
+    np.savez(content_bytes, classes=np.array(classes), **held)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-", suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, classes=np.array(classes), **held)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{target} cannot be written: {error.strerror}",
-            "make room or permission, or set JKBENCH_DATA to another folder",
-        ) from None
+        write_atomically(target, content_bytes.getvalue())
+    except UserError as error:
+        raise UserError(error.message, "make room or permission, or set JKBENCH_DATA to another folder") from None
     return target
 
 

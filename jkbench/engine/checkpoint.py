@@ -16,7 +16,7 @@ import torch
 
 from jkbench.engine.loop import Loop
 from jkbench.errors import UserError
-from jkbench.records.files import write_atomically
+from jkbench.files import write_atomically
 
 SECONDS = 60.0
 """Between two checkpoints: what a kill loses at most."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from jkbench import fingerprint
 from jkbench.errors import UserError
-from jkbench.records.files import locked, write_atomically
+from jkbench.files import locked, write_atomically
 
 Values = NDArray[np.float32]
 Positions = NDArray[np.int64]

@@ -23,10 +23,10 @@ from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.resident import Loaded
 from jkbench.engine.signals import Setting
 from jkbench.errors import UserError
+from jkbench.files import locked, write_atomically
 from jkbench.maths import cross_entropy
 from jkbench.models.network import Network, build, placed, seeded
 from jkbench.recipe import METADATA, Recipe, path
-from jkbench.records.files import locked, write_atomically
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from jkbench.maths.jacobian import (
     jacobian_rows,
     jacobian_vector,
     largest_rows,
-    projected_match,
     random_directions,
     top_rows,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "jacobian_vector",
     "largest_rows",
     "normalised",
-    "projected_match",
     "random_directions",
     "squared_distance",
     "squared_error",

@@ -86,15 +86,9 @@ def top_rows(teacher_logits: Tensor, count: int) -> Tensor:
 
 
 def random_directions(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    """Directions uniform on the unit sphere of R^dimension, count×dimension, on the generator's device."""
+    """Directions uniform on the unit sphere of R^dimension, count×dimension, on the generator's device.
+
+    E[v vᵀ] = I/k, so that k·‖∇⟨v, T − S⟩‖² has the full match sum_i ‖∇T_i − ∇S_i‖² as its mean.
+    """
     drawn = torch.randn(count, dimension, generator=generator, device=generator.device)
     return drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)
-
-
-def projected_match(student_projection: Tensor, teacher_projection: Tensor, outputs: int) -> Tensor:
-    """An unbiased estimate of the full match sum_i ‖∇T_i − ∇S_i‖², mean over the batch, from one projection each.
-
-    Both B×D are ∇⟨v, T⟩ and ∇⟨v, S⟩ for one v uniform on the unit sphere of R^k; E[v vᵀ] = I/k, so that
-    k·‖∇⟨v, T − S⟩‖² has the full match as its mean. ``outputs`` is k. Returns a scalar.
-    """
-    return outputs * (student_projection - teacher_projection).square().flatten(1).sum(1).mean()

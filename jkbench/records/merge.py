@@ -9,8 +9,8 @@ from typing import Any
 
 from jkbench import catalogue
 from jkbench.errors import Collector, UserError
+from jkbench.files import write_atomically
 from jkbench.recipe import described
-from jkbench.records.files import write_atomically
 from jkbench.records.store import Store, better
 
 

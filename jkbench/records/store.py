@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from jkbench.errors import UserError
-from jkbench.records.files import locked, write_atomically
+from jkbench.files import locked, write_atomically
 from jkbench.records.schema import Record
 
 _RANK = {"ok": 3, "diverged": 2, "timeout": 1, "oom": 1, "failed": 0}

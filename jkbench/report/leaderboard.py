@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jkbench.records.files import write_atomically
+from jkbench.files import write_atomically
 from jkbench.report import figure, markup, tidy
 from jkbench.report.chosen import Chosen
 from jkbench.report.page import Page, compose

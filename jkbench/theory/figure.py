@@ -14,6 +14,9 @@ SAMPLES = (-2.6, -1.5, -0.4, 0.9, 2.2)
 SIGMA = 0.25
 """Deviation of the noise of the noise-augmented student; its square weighs the Jacobian term (Proposition 1)."""
 
+WAYS = (("values", False, False), ("values, noisy inputs", True, False), ("values and Jacobians", False, True))
+"""Name, whether the inputs are noisy, whether derivatives are matched."""
+
 
 @dataclass(frozen=True)
 class Student:
@@ -44,7 +47,7 @@ def students(steps: int = 3000) -> list[Student]:
     x = torch.tensor(SAMPLES, dtype=torch.float64)
     noise = torch.Generator().manual_seed(0)
     found = []
-    for name in ("values", "values, noisy inputs", "values and Jacobians"):
+    for name, noisy, jacobians in WAYS:
         with seeded("figure"):
             net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)).double()
         optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
@@ -52,12 +55,12 @@ def students(steps: int = 3000) -> list[Student]:
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 if step < 0.8 * steps else 2e-4
             points = x
-            if name == "values, noisy inputs":
+            if noisy:
                 points = x + SIGMA * torch.randn(len(x), generator=noise, dtype=x.dtype)
             points = points.clone().requires_grad_()
             value = net(points[:, None])[:, 0]
             loss = (value - teacher(points.detach())).square().mean()
-            if name == "values and Jacobians":
+            if jacobians:
                 (mine,) = torch.autograd.grad(value.sum(), points, create_graph=True)
                 loss = loss + SIGMA**2 * (mine - slope(points.detach())).square().mean()
             optimiser.zero_grad()

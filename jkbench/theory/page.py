@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jkbench.records.files import write_atomically
+from jkbench.files import write_atomically
 from jkbench.report.markup import render_markdown
 from jkbench.theory import expansions, figure, transfer
 from jkbench.theory.expansions import LIMIT, SIGMA, Check
