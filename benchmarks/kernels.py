@@ -1,4 +1,4 @@
-"""Two kernels of torch that are slow on CPU, and what stands in their place: ``python benchmarks/kernels.py``."""
+"""Two kernels of torch on CPU, and what stands in their place: ``python benchmarks/kernels.py``."""
 
 from __future__ import annotations
 

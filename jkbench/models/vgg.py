@@ -50,5 +50,4 @@ class VGG(nn.Module):
             x = stage(x)
             if name:
                 maps[name] = x
-        # not x.mean((2, 3)): its gradient would come in another memory layout than the maps have
         return maps, functional.adaptive_avg_pool2d(x, 1).flatten(1)
