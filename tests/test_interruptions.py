@@ -20,6 +20,8 @@ def started(work: Path, *arguments: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "jkbench", "run", "--task", "slow.toml", "--methods", "distill,scratch", "--seeds", "30",
          *arguments],
         cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a shell that runs the tests in the background has its children ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
