@@ -1,7 +1,8 @@
 """Named random streams: every draw belongs to a name and a seed, never to global state.
 
 The names in use: ``split`` (carving a data set), ``subset`` (few-shot images), ``init`` (weights), ``order``
-(batches), ``noise`` (input noise in training), ``test-noise`` (input noise in evaluation).
+(batches), ``augment`` (views, one stream a step), ``noise`` (input noise in training), ``test-noise`` (input noise in
+evaluation).
 """
 
 from __future__ import annotations

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from jkbench import fingerprint
 from jkbench.errors import Collector, UserError, unknown
@@ -43,6 +51,32 @@ class Images(_Model):
         return self
 
 
+class Augmentation(_Model):
+    """A new random view of every image at every step, the same for all methods, for student and teacher alike."""
+
+    flip: bool = Field(default=False, description="left and right exchanged for half of the images")
+    shift: int = Field(default=0, ge=0, description="moved by up to so many pixels each way; the edge is filled with 0")
+    zoom: tuple[float, float] | None = Field(
+        default=None, description="a square crop of this share of the area, between the two, resized to the whole"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Augmentation:
+        if self.zoom and not 0 < self.zoom[0] <= self.zoom[1] <= 1:
+            raise ValueError("zoom is a smallest and a largest share of the area, 0 < smallest <= largest <= 1")
+        if not (self.flip or self.shift or self.zoom):
+            raise ValueError("it changes nothing: give flip, shift or zoom, or leave augment out")
+        return self
+
+    def describe(self) -> str:
+        """In a caption's words."""
+        parts = ["flipped"] * self.flip
+        parts += [f"shifted by up to {self.shift} pixels"] * bool(self.shift)
+        if self.zoom:
+            parts.append(f"cropped to {100 * self.zoom[0]:g}–{100 * self.zoom[1]:g} % of the area and resized")
+        return " and ".join(parts)
+
+
 class Training(_Model):
     """How a network is trained: the same for every method of a task."""
 
@@ -55,6 +89,12 @@ class Training(_Model):
     batch: int = Field(ge=2, description="images a step; a smaller regime is one batch")
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    augment: Augmentation | None = None
+
+    @model_serializer(mode="wrap")
+    def _unaugmented_as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without augmentation as if the field were not there: recipes from before it keep their hashes."""
+        return {key: value for key, value in serialise(self).items() if key != "augment" or value is not None}
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:
@@ -71,7 +111,8 @@ class Training(_Model):
         text += f", learning rate {self.learning_rate:g}"
         if self.drop_at:
             text += f" (× {self.drop_factor:g} from {unit[:-1]} {self.drop_at})"
-        return text + (f", weight decay {self.weight_decay:g}" if self.weight_decay else ", no weight decay")
+        text += f", weight decay {self.weight_decay:g}" if self.weight_decay else ", no weight decay"
+        return text + (f", images {self.augment.describe()}" if self.augment else "")
 
 
 class Teacher(_Model):

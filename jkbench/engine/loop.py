@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jkbench import fingerprint
+from jkbench.engine.augmentation import augmented
 from jkbench.engine.resident import Resident
 from jkbench.engine.signals import Batch, Setting, SignalCache, Signals, TeacherSignals
 from jkbench.method import Method
@@ -106,6 +107,7 @@ class Loop:
         self.images = images
         self.student = student
         self.training = training
+        self.seed = seed
         self.setting = setting
         self.teacher = teacher
         self.cache = cache
@@ -154,13 +156,17 @@ class Loop:
     def batch(self, step: int) -> Batch:
         """The images of one step."""
         index = torch.from_numpy(self.order[step]).to(self.device)
-        return Batch(self.images.read(index), self.images.labels[index], index, step, self.noise)
+        x = self.images.read(index)
+        if self.training.augment is not None:
+            x = augmented(x, self.training.augment, torch.Generator().manual_seed(seed_of("augment", self.seed, step)))
+        return Batch(x, self.images.labels[index], index, step, self.noise)
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
         """Student's and teacher's signals on what the method makes both networks see."""
         version = batch.x._version
         x = self.inputs(batch)
-        unchanged = x is batch.x and batch.x._version == version  # a method may also write into the images
+        # a method may also write into the images
+        unchanged = x is batch.x and batch.x._version == version and self.training.augment is None
         # what a Jacobian pass can take again is kept until a step has shown that the loss takes none
         recorded = self._student_signals is None or self._student_signals.took_jacobian
         student = Signals(self.student, x, batch.y, self.setting, True, self.modules, recorded)

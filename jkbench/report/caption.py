@@ -44,7 +44,8 @@ def _data(task: Task, records: Sequence[Record], split: str) -> str:
     if data:
         text += f", content {listed({d.content for d in data})}, {' or '.join(map(str, _set(d.classes for d in data)))}"
         text += f" classes, {' or '.join(f'{n:,}' for n in _set(d.scored_images for d in data))} scored {split} images"
-    return text + "; inputs normalised, no augmentation."
+    views = "no augmentation" if task.student.training.augment is None else "a new view of every image at every step"
+    return f"{text}; inputs normalised, {views}."
 
 
 def _images(images: Images) -> str:
