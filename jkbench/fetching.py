@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jkbench.data.arrays import Split
-from jkbench.data.prepared import PARTS
+from jkbench.data.prepared import NEEDED
 
 
 def of_torchvision(class_name: str) -> Callable[[Path], dict[str, Split]]:
@@ -19,7 +19,7 @@ def of_torchvision(class_name: str) -> Callable[[Path], dict[str, Split]]:
         import torchvision.datasets
 
         found = {}
-        for part in PARTS:
+        for part in NEEDED:
             held = getattr(torchvision.datasets, class_name)(str(folder), train=part == "train", download=True)
             found[part] = Split(np.asarray(held.data), np.asarray(held.targets, dtype=np.int64))
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 LENGTH = 16
@@ -18,6 +19,11 @@ def of_value(value: Any) -> str:
 
 def of_bytes(*parts: bytes) -> str:
     """A hash of bytes."""
+    return of_parts(parts)
+
+
+def of_parts(parts: Iterable[bytes]) -> str:
+    """A hash of bytes that come in parts; how they are cut does not matter."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

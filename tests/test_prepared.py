@@ -64,7 +64,10 @@ def test_images_are_fetched_once_and_then_read(root: Path) -> None:
         got = prepared.prepared("pets", CLASSES, CONTENT, fetch)
         assert prepared.content_of(got) == CONTENT
     assert len(fetched) == 1
-    assert [path.name for path in (root / "data").glob("*.npz")] == ["pets.npz"]
+    assert sorted(path.name for path in (root / "data/pets").iterdir()) == [
+        "about.json", "test_images.npy", "test_labels.npy", "train_images.npy", "train_labels.npy",
+    ]  # fmt: skip
+    assert isinstance(got["train"].stored, np.memmap)
     assert not list((root / "data").glob(".writing-*"))
 
 
@@ -99,25 +102,71 @@ def test_wrong_arrays_are_refused_with_the_files_name(root: Path, changes: dict[
     assert told in caught.value.message
 
 
-@pytest.mark.parametrize("size", [0, 10, 3000])
-def test_a_truncated_file_is_refused_and_says_how_to_make_it_again(root: Path, size: int) -> None:
-    prepared.keep("pets", CLASSES, CONTENT, SPLITS)
-    at = prepared.path("pets")
-    at.write_bytes(at.read_bytes()[:size])
-    with pytest.raises(UserError, match="is damaged") as caught:
+@pytest.mark.parametrize("size", [0, 10, 1000])
+@pytest.mark.parametrize("file", ["train_images.npy", "test_labels.npy", "about.json"])
+def test_a_truncated_file_is_refused_and_says_how_to_make_it_again(root: Path, file: str, size: int) -> None:
+    at = prepared.keep("pets", CLASSES, CONTENT, SPLITS) / file
+    whole = at.read_bytes()
+    at.write_bytes(whole[: min(size, len(whole) - 1)])
+    with pytest.raises(UserError, match="are damaged") as caught:
         prepared.prepared("pets", CLASSES, CONTENT, never)
-    assert str(at) in caught.value.message
+    assert str(at.parent) in caught.value.message
     assert "jkbench data prepare pets" in caught.value.hint
 
 
-def test_a_flipped_bit_is_seen(root: Path) -> None:
-    prepared.keep("pets", CLASSES, CONTENT, SPLITS)
-    at = prepared.path("pets")
+@pytest.mark.parametrize("file", ["train_images.npy", "train_labels.npy"])
+def test_a_flipped_bit_is_seen(root: Path, file: str) -> None:
+    at = prepared.keep("pets", CLASSES, CONTENT, SPLITS) / file
     content = bytearray(at.read_bytes())
-    content[len(content) // 2] ^= 4
+    content[-8] ^= 1
     at.write_bytes(content)
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="are damaged"):
         prepared.prepared("pets", CLASSES, CONTENT, never)
+
+
+def test_a_split_that_is_missing_is_seen(root: Path) -> None:
+    (prepared.keep("pets", CLASSES, CONTENT, SPLITS) / "test_images.npy").unlink()
+    with pytest.raises(UserError, match="are damaged"):
+        prepared.prepared("pets", CLASSES, CONTENT, never)
+
+
+def test_a_folder_that_was_killed_while_it_was_written_is_written_again(root: Path) -> None:
+    """Nothing half-prepared is ever taken for prepared."""
+    half = prepared.path("pets")
+    half.mkdir(parents=True)
+    (half / "train_images.npy").write_bytes(b"half")
+    assert not prepared.is_prepared("pets")
+    got = prepared.prepared("pets", CLASSES, CONTENT, lambda folder: SPLITS)
+    assert prepared.content_of(got) == CONTENT
+
+
+def test_writing_that_fails_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        prepared.keep("pets", CLASSES, CONTENT, SPLITS)
+    assert not list((root / "data").iterdir())
+
+
+def test_taking_images_copies_none_until_they_are_read(root: Path) -> None:
+    prepared.keep("pets", CLASSES, CONTENT, SPLITS)
+    train = prepared.kept("pets", CLASSES, CONTENT)["train"]
+    few = train.take(train.labels > 0).take(np.array([3, 5]))
+    assert few.stored is train.stored
+    assert few.ordered
+    assert not train.take(np.array([5, 3])).ordered
+    assert np.array_equal(few.images, train.images[np.flatnonzero(train.labels > 0)[[3, 5]]])
+    assert np.array_equal(np.concatenate(list(train.parts(7))), train.images)
+
+
+def test_validation_images_of_their_own_are_kept(root: Path) -> None:
+    file = write(root / "three.npz", val_images=SPLITS["test"].images, val_labels=SPLITS["test"].labels)
+    splits = prepared.read("pets", file, CLASSES)
+    prepared.keep("pets", CLASSES, "", splits)
+    got = prepared.kept("pets", CLASSES, "")
+    assert {part: len(split) for part, split in got.items()} == {"train": 30, "validation": 12, "test": 12}
 
 
 def test_other_images_are_never_taken_for_the_published_ones(root: Path) -> None:
@@ -128,8 +177,7 @@ def test_other_images_are_never_taken_for_the_published_ones(root: Path) -> None
 
 
 def test_a_file_that_somebody_put_there_is_compared_with_the_published_images(root: Path) -> None:
-    prepared.path("pets").parent.mkdir()
-    write(prepared.path("pets"), train_images=images(10, 9).images)
+    prepared.keep("pets", CLASSES, "", {**SPLITS, "train": images(10, 9)})
     with pytest.raises(UserError, match="does not hold the published images"):
         prepared.prepared("pets", CLASSES, CONTENT, never)
 
@@ -213,6 +261,8 @@ def test_the_command_imports_and_lists(root: Path, capsys: pytest.CaptureFixture
     cli.main(["data", "list", *plugins], standalone_mode=False)
     assert "missing" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("pets"))
     cli.main(["data", "import", "pets", str(file), *plugins], standalone_mode=False)
+    assert "30 training and 12 test images" in capsys.readouterr().out
+    cli.main(["data", "import", "pets", str(file), *plugins], standalone_mode=False)  # once more is no harm
     assert "30 training and 12 test images" in capsys.readouterr().out
     cli.main(["data", "prepare", "pets", *plugins], standalone_mode=False)
     assert "30 train, 21 selection, 9 validation, 12 test images" in capsys.readouterr().out

@@ -39,16 +39,21 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
     for source in discover(plugins).datasets().values():
         fetched = bool(source.facts.get("content"))
         at = prepared.path(source.name)
-        there = not fetched or at.is_file()
+        there = not fetched or prepared.is_prepared(source.name)
         found.append(
-            {"name": source.name, "fetched": fetched, "at_hand": there, "file": str(at) if fetched and there else None}
+            {
+                "name": source.name,
+                "fetched": fetched,
+                "at_hand": there,
+                "folder": str(at) if fetched and there else None,
+            }
         )
     if as_json:
         click.echo(json.dumps({"folder": str(places.data()), "datasets": found}, indent=2))
         return
     width = max((len(entry["name"]) for entry in found), default=0)
     for entry in found:
-        told = entry["file"] or ("needs no fetching" if entry["at_hand"] else f"jkbench data prepare {entry['name']}")
+        told = entry["folder"] or ("needs no fetching" if entry["at_hand"] else f"jkbench data prepare {entry['name']}")
         click.echo(f"{entry['name']:<{width}}  {'at hand' if entry['at_hand'] else 'missing'}  {told}")
 
 
@@ -56,7 +61,7 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("name")
 @options.plugins
 def prepare(name: str, plugins: tuple[Path, ...]) -> None:
-    """Fetch a data set, check it, and keep its images in one file."""
+    """Fetch a data set, check it, and keep its images in one folder."""
     source, dataset = _dataset(name, plugins)
     splits = dataset.load()
     counts = ", ".join(f"{len(split)} {part}" for part, split in splits.items())
@@ -78,7 +83,11 @@ def import_(name: str, file: Path, plugins: tuple[Path, ...]) -> None:
     if not dataset.content:
         raise UserError(f"{name} is not fetched: its plugin {source.path} brings its own images")
     splits = prepared.read(source.name, file, dataset.classes)
-    kept = prepared.keep(source.name, dataset.classes, dataset.content, splits)
+    kept = prepared.path(source.name)
+    if not prepared.is_prepared(source.name):
+        prepared.keep(source.name, dataset.classes, dataset.content, splits)
+    elif prepared.content_of(prepared.kept(source.name, dataset.classes, "")) != prepared.content_of(splits):
+        raise UserError(f"{kept} holds other images of {name}", "delete it, then import these")
     click.echo(f"{source.name}: {len(splits['train'])} training and {len(splits['test'])} test images, in {kept}")
 
 

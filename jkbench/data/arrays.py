@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,56 @@ from jkbench.errors import UserError
 from jkbench.streams import numpy_stream
 
 SPLITS = ("train", "validation", "test")
+PART = 1000
+"""Images that are read at once where all of a split's are."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 N×H×W×C and labels N (integers)."""
+    """Images uint8 N×H×W×C and labels N (integers).
 
-    images: NDArray[np.uint8]
+    Taking some of a split's images copies none: ``stored`` stays the whole array (a memory map, where a data set is
+    prepared), and ``at`` says which of it are meant.
+    """
+
+    stored: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    at: NDArray[np.int64] | None = None
+    ordered: bool = False
+    """Whether these are known to be in canonical order."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The images N×H×W×C: the stored array itself where all of it is meant, else a copy of those that are."""
+        return self.stored if self.at is None else self.stored[self.at]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of `images`, which are not read for it."""
+        count = len(self.stored) if self.at is None else len(self.at)
+        return (count, *self.stored.shape[1:])
+
+    def parts(self, size: int = PART) -> Iterator[NDArray[np.uint8]]:
+        """The images, ``size`` at a time: no more of them are in memory at once."""
+        for start in range(0, self.shape[0], size):
+            stop = start + size
+            yield self.stored[start:stop] if self.at is None else self.stored[self.at[start:stop]]
+
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
         """The images at these positions, or where a mask is true."""
-        return Split(self.images[index], self.labels[index])
+        at = np.arange(len(self))[index]
+        ordered = self.ordered and bool((np.diff(at) > 0).all())
+        return Split(self.stored, self.labels[at], at if self.at is None else self.at[at], ordered)
 
     def of_classes(self, classes: Sequence[int]) -> Split:
         """The images of these classes, relabelled 0, 1, … in the order given."""
         place = np.full(int(max(self.labels.max(initial=0), *classes)) + 1, -1)
         place[list(classes)] = np.arange(len(classes))
         new = place[self.labels]
-        return Split(self.images[new >= 0], new[new >= 0])
+        return replace(self.take(new >= 0), labels=new[new >= 0], ordered=False)
 
 
 def check(name: str, splits: Mapping[str, Split], classes: int) -> None:
@@ -44,29 +72,37 @@ def check(name: str, splits: Mapping[str, Split], classes: int) -> None:
         raise UserError(f"data set {name!r} has no {missing!r} split", f"load() returns all of {', '.join(SPLITS)}")
     for key, split in splits.items():
         where = f"data set {name!r}, split {key!r}"
-        images, labels = split.images, split.labels
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise UserError(f"{where}: images are {images.dtype} {images.shape}", "uint8 N×H×W×C with C 1 or 3")
-        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-            raise UserError(f"{where}: labels are {labels.dtype} {labels.shape} for {len(images)} images", "integers N")
+        pixels, shape, labels = split.stored.dtype, split.shape, split.labels
+        if pixels != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3):
+            raise UserError(f"{where}: images are {pixels} {shape}", "uint8 N×H×W×C with C 1 or 3")
+        if shape[1] != shape[2]:
+            raise UserError(f"{where}: images are {shape[1]}×{shape[2]}", "square ones: crop or resize them")
+        if labels.shape != shape[:1] or labels.dtype.kind not in "iu":
+            raise UserError(f"{where}: labels are {labels.dtype} {labels.shape} for {shape[0]} images", "integers N")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise UserError(f"{where}: labels lie in {labels.min()}..{labels.max()}", f"0..{classes - 1} are classes")
 
 
 def canonical(split: Split) -> Split:
     """The same images by label, then by a hash of their pixels: independent of how they were stored."""
-    keys = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in split.images]
+    if split.ordered:
+        return split
+    keys = [hashlib.sha256(image.tobytes()).digest() for part in split.parts() for image in part]
     order = sorted(range(len(split)), key=lambda i: (int(split.labels[i]), keys[i]))
-    return split.take(np.array(order, dtype=np.int64))
+    return replace(split.take(np.array(order, dtype=np.int64)), ordered=True)
 
 
 def content(splits: Mapping[str, Split]) -> str:
     """A hash of all images and labels of canonical splits."""
-    parts = []
-    for name in sorted(splits):
-        split = splits[name]
-        parts += [f"{name}{split.images.shape}".encode(), split.images.tobytes(), split.labels.astype("<i8").tobytes()]
-    return fingerprint.of_bytes(*parts)
+
+    def parts() -> Iterator[bytes]:
+        for name in sorted(splits):
+            split = splits[name]
+            yield f"{name}{split.shape}".encode()
+            yield from (part.tobytes() for part in split.parts())
+            yield split.labels.astype("<i8").tobytes()
+
+    return fingerprint.of_parts(parts())
 
 
 def carve(images: NDArray[np.uint8], labels: NDArray[np.int64], validation: int, test: int) -> dict[str, Split]:

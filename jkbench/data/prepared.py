@@ -1,16 +1,20 @@
-"""Data sets that are fetched once: prepared into one array file each, under ``JKBENCH_DATA``.
+"""Data sets that are fetched once: decoded, put into canonical order, and kept as plain arrays under ``JKBENCH_DATA``.
 
-A file ``NAME.npz`` holds ``train_images`` and ``test_images`` (uint8 N×H×W×C), ``train_labels`` and ``test_labels``,
-and ``classes``. It is written whole or not at all, and its checksums are looked at whenever it is read. The same
-layout is what `jkbench data import` takes, where nothing can be downloaded.
+A folder ``NAME`` holds ``train_images.npy`` (uint8 N×H×W×C) and ``train_labels.npy``, the same for ``test`` and for
+``validation`` where the set has one, and ``about.json``: the class names and the hash of the content. It appears whole
+or not at all; its hash is looked at whenever it is read, and the images are then a memory map, so that they take no
+memory but what is used of them.
 """
 
 from __future__ import annotations
 
-import io
+import json
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +24,50 @@ from jkbench import places
 from jkbench.data import arrays
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.files import write_atomically
+from jkbench.files import locked
 
-PARTS = ("train", "test")
+PARTS = ("train", "validation", "test")
+NEEDED = ("train", "test")
+ABOUT = "about.json"
+SET = "make room or permission, or set JKBENCH_DATA to another folder"
 
 
 def path(name: str) -> Path:
-    """Where a data set's images are, once they are prepared."""
-    return places.data() / f"{name}.npz"
+    """The folder of a data set's images, once they are prepared."""
+    return places.data() / name
+
+
+def is_prepared(name: str) -> bool:
+    """Whether a data set's images are there (not whether they are sound)."""
+    return (path(name) / ABOUT).is_file()
 
 
 def prepared(
     name: str, classes: Sequence[str], content: str, fetch: Callable[[Path], Mapping[str, Split]]
 ) -> dict[str, Split]:
-    """Training and test images of a published set, prepared now where they are not yet.
+    """A data set's images in canonical order, prepared now where they are not yet.
 
-    ``fetch`` brings both splits, given a folder for its own files; ``content`` is the hash of the published images
-    (`jkbench.data.arrays.content` of the canonical splits), so that no other images are ever taken for them.
-    `UserError` says which file is wrong, and what to do.
+    ``fetch`` brings the splits, given a folder for its own files; ``content`` is the hash of the published images
+    (`content_of`), so that no other images are ever taken for them; empty where the images that one has are not
+    those of everybody (resized ones depend on the library that did it). `UserError` says which file is wrong, and what
+    to do.
     """
-    if not path(name).is_file():
-        keep(name, classes, content, fetched(name, fetch))
-    splits = read(name, path(name), classes)
-    if content and content_of(splits) != content:
-        raise UserError(
-            f"{path(name)} does not hold the published images of {name}", f"delete it, then jkbench data prepare {name}"
-        )
-    return splits
+    if not is_prepared(name):
+        with _alone(name):
+            if not is_prepared(name):
+                keep(name, classes, content, fetched(name, fetch))
+    return kept(name, classes, content)
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One process prepares, the others wait for it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(places.data() / f".{name}.lock"))
+        except UserError as error:
+            raise UserError(f"the data folder: {error.message}", SET) from None
+        yield
 
 
 def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[str, Split]:
@@ -55,9 +76,7 @@ def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"the data folder {folder} cannot be written: {error.strerror}", "set JKBENCH_DATA to another folder"
-        ) from None
+        raise UserError(f"the data folder {folder} cannot be written: {error.strerror}", SET) from None
     try:
         return fetch(folder)
     except UserError:
@@ -69,31 +88,74 @@ def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[
         ) from error
 
 
+def kept(name: str, classes: Sequence[str], content: str) -> dict[str, Split]:
+    """The splits of a prepared folder, as memory maps. `UserError` where it is damaged, or holds other images."""
+    folder = path(name)
+    again = f"delete it, then jkbench data prepare {name}"
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        held = {
+            part: Split(_map(folder / f"{part}_images.npy"), np.load(folder / f"{part}_labels.npy"), ordered=True)
+            for part in PARTS
+            if (folder / f"{part}_images.npy").is_file()
+        }
+        found = content_of(held)
+    except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
+        raise UserError(f"the images in {folder} are damaged: {error}", again) from None
+    if not isinstance(about, dict) or about.get("content") != found:
+        raise UserError(f"the images in {folder} are damaged: they are not those that were prepared", again)
+    if content and found != content:
+        raise UserError(f"{folder} does not hold the published images of {name}", again)
+    _check(name, folder, held, about.get("classes"), classes, again)
+    return held
+
+
+def _map(file: Path) -> NDArray[np.uint8]:
+    """An array as a map of its file, whose pages are let go of when memory is short.
+
+    Private to the process: torch asks for memory that it may write, and nothing is ever written back.
+    """
+    found: NDArray[np.uint8] = np.load(file, mmap_mode="c")
+    return found
+
+
 def read(name: str, file: Path, classes: Sequence[str]) -> dict[str, Split]:
-    """The splits of an array file. `UserError` where it is damaged, or its arrays are not those of ``name``."""
-    hint = f"an .npz with {', '.join(f'{part}_images, {part}_labels' for part in PARTS)} and classes"
-    if file == path(name):
-        hint = f"delete it, then jkbench data prepare {name}"
+    """The splits of somebody's .npz. `UserError` where it is damaged, or its arrays are not those of ``name``."""
+    hint = f"an .npz with {', '.join(f'{part}_images, {part}_labels' for part in NEEDED)} and classes"
     try:
         with np.load(file, allow_pickle=False) as opened:
-            held = {key: np.asarray(opened[key]) for key in opened.files}
+            held = {_canonical_name(key): np.asarray(opened[key]) for key in opened.files}
     except FileNotFoundError:
         raise UserError(f"there is no file {file}") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{file} is damaged or no .npz: {error}", hint) from None
-    missing = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels") if f"{part}_{kind}" not in held]
+    parts = [part for part in PARTS if part in NEEDED or f"{part}_images" in held]
+    missing = [f"{part}_{kind}" for part in parts for kind in ("images", "labels") if f"{part}_{kind}" not in held]
     if missing:
         raise UserError(f"{file} has no {', '.join(missing)}", hint)
-    if "classes" in held and tuple(map(str, held["classes"].reshape(-1))) != tuple(classes):
+    splits = {part: Split(held[f"{part}_images"], _integers(held[f"{part}_labels"])) for part in parts}
+    named = list(map(str, held["classes"].reshape(-1))) if "classes" in held else None
+    _check(name, file, splits, named, classes, hint)
+    return splits
+
+
+def _canonical_name(key: str) -> str:
+    return key.replace("val_", "validation_", 1) if key.startswith("val_") else key
+
+
+def _check(
+    name: str, file: Path, splits: Mapping[str, Split], named: Sequence[str] | None, classes: Sequence[str], hint: str
+) -> None:
+    if named is not None and list(named) != list(classes):
         raise UserError(
             f"{file} has other classes than {name}, or in another order", f"labels 0, 1, …: {_some(classes)}"
         )
-    splits = {part: Split(held[f"{part}_images"], _integers(held[f"{part}_labels"])) for part in PARTS}
+    if missing := [part for part in NEEDED if part not in splits]:
+        raise UserError(f"{file} has no {', '.join(missing)} images", hint)
     try:
-        arrays.check(name, {**splits, "validation": splits["train"]}, len(classes))
+        arrays.check(name, {"validation": splits["train"], **splits}, len(classes))
     except UserError as error:
         raise UserError(f"{file}: {error.message}", error.hint) from None
-    return splits
 
 
 def _integers(labels: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -105,29 +167,51 @@ def _some(classes: Sequence[str]) -> str:
 
 
 def content_of(splits: Mapping[str, Split]) -> str:
-    """The hash of training and test images, whatever order they are stored in."""
-    return arrays.content({part: arrays.canonical(splits[part]) for part in PARTS})
+    """The hash of all images, whatever order they are stored in."""
+    return arrays.content({part: arrays.canonical(split) for part, split in splits.items()})
 
 
 def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, Split]) -> Path:
-    """Write a data set's array file. `UserError` where the images are not the published ones, or nothing can be
-    written."""
-    found = content_of(splits)
+    """Write a data set's folder. `UserError` where the images are not the published ones, or nothing can be written."""
+    ordered = {part: arrays.canonical(split) for part, split in splits.items()}
+    found = arrays.content(ordered)
     if content and found != content:
-        counts = ", ".join(f"{len(splits[part])} {part}" for part in PARTS)
+        counts = ", ".join(f"{len(splits[part])} {part}" for part in splits)
         raise UserError(
             f"these are not the published images of {name}: their hash is {found}, not {content} ({counts} images)",
             "images are compared pixel by pixel, in any order: were they stored with loss, or resized?",
         )
-    target = path(name)
-    held = {f"{part}_{kind}": getattr(splits[part], kind) for part in PARTS for kind in ("images", "labels")}
-    content_bytes = io.BytesIO()
-    np.savez(content_bytes, classes=np.array(classes), **held)
+    with new_folder(path(name)) as folder:
+        for part, split in ordered.items():
+            with (folder / f"{part}_images.npy").open("wb") as stream:  # not a map: a full disk is then an error
+                header = {"descr": "|u1", "fortran_order": False, "shape": split.shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                for images in split.parts():
+                    stream.write(images.tobytes())
+            np.save(folder / f"{part}_labels.npy", split.labels.astype(np.int64))
+        (folder / ABOUT).write_text(json.dumps({"content": found, "classes": list(classes)}), encoding="utf-8")
+    return path(name)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder that appears under its name when all of it is written, or not at all. `UserError` where it cannot."""
+    writing: Path | None = None
     try:
-        write_atomically(target, content_bytes.getvalue())
-    except UserError as error:
-        raise UserError(error.message, "make room or permission, or set JKBENCH_DATA to another folder") from None
-    return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writing = Path(tempfile.mkdtemp(dir=target.parent, prefix=".writing-"))
+        yield writing
+        if target.is_dir() and not (target / ABOUT).exists():
+            shutil.rmtree(target)  # what somebody left without saying what it is
+        writing.chmod(0o755)
+        writing.rename(target)
+    except OSError as error:
+        if (target / ABOUT).is_file():  # another process was first
+            return
+        raise UserError(f"{target} cannot be written: {error.strerror}", SET) from None
+    finally:
+        if writing is not None:
+            shutil.rmtree(writing, ignore_errors=True)
 
 
 def with_validation(splits: Mapping[str, Split], per_class: int) -> dict[str, Split]:

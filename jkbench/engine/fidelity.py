@@ -38,7 +38,7 @@ def teaching(teacher: Network, images: Resident, setting: Setting, store: Signal
     """The teacher's side of a comparison; kept in ``store``, whose images are these."""
     count = min(JACOBIANS, len(images))
     some = (np.arange(count) * len(images)) // count  # images are ordered by class
-    index = torch.from_numpy(some).to(images.images.device)
+    index = torch.from_numpy(some).to(images.device)
     return Teaching(
         images=images,
         setting=setting,

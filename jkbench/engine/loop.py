@@ -112,7 +112,7 @@ class Loop:
         self.teacher = teacher
         self.cache = cache
         self.timeout = timeout
-        self.device = images.images.device
+        self.device = images.device
         self.order = batches(len(images), training, seed)
         self.noise = torch.Generator(self.device).manual_seed(seed_of("noise", seed))
         self.inputs: Callable[[Batch], Tensor] = lambda batch: batch.x

@@ -1,16 +1,18 @@
-"""Images that live on the device as one uint8 array, normalised as they are read."""
+"""Images as one uint8 array, on the device where they fit, normalised as they are read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jkbench.data import arrays
-from jkbench.data.arrays import Split
+from jkbench.data.arrays import PART, Split
 from jkbench.errors import UserError
 from jkbench.plugins.loading import load
 from jkbench.plugins.source import Source
@@ -19,24 +21,46 @@ from jkbench.task import Images, Task
 
 @dataclass(frozen=True)
 class Resident:
-    """Images N×C×H×W uint8 (channels last in memory) and labels N on a device, with the channel statistics that
-    normalise them."""
+    """Images and labels N that are read to a device, normalised by the channel statistics there.
+
+    ``images`` are M×C×H×W uint8, channels last in memory: on the device, or where they do not fit there the map of a
+    prepared file, of which ``at`` (N positions on the host; None for all) says what is meant. What is read is the same.
+    """
 
     images: Tensor
     labels: Tensor
     mean: Tensor
     std: Tensor
+    at: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where images are read to."""
+        return self.mean.device
+
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """The images at these positions as they are, B×C×H×W uint8, on the device."""
+        if isinstance(index, Tensor) and self.images.device != index.device:
+            index = index.to(self.images.device)
+        if self.at is not None:
+            index = self.at[index]
+        return self.images[index].to(self.device)
+
     def read(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images at these positions, B×C×H×W."""
-        return (self.images[index].float() / 255 - self.mean) / self.std
+        return (self.pixels(index).float() / 255 - self.mean) / self.std
 
     def subset(self, index: Tensor) -> Resident:
         """The images at these positions, as a set of its own."""
-        return Resident(self.images[index], self.labels[index], self.mean, self.std)
+        return Resident(self.pixels(index), self.labels[index], self.mean, self.std)
+
+    def parts(self, size: int = PART) -> Iterator[bytes]:
+        """All pixels, image by image and channel by channel, some at a time: for a hash."""
+        for start in range(0, len(self), size):
+            yield self.pixels(slice(start, start + size)).cpu().numpy().tobytes()
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,7 @@ class Loaded:
     @property
     def size(self) -> tuple[int, int]:
         """Channels and side of an image in pixels."""
-        shape = self.splits["train"].images.shape
+        shape = self.splits["train"].shape
         return shape[3], shape[1]
 
 
@@ -91,18 +115,42 @@ def images(source: Source, wanted: Images) -> Loaded:
 
 
 def statistics(train: Split) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over the training images, C×1×1, of pixels in 0..1."""
-    pixels = torch.from_numpy(train.images).double() / 255
-    mean, std = pixels.mean((0, 1, 2)), pixels.std((0, 1, 2), correction=0)
-    return mean.float().view(-1, 1, 1), std.clamp_min(1e-6).float().view(-1, 1, 1)
+    """Mean and standard deviation of each channel over the training images, C×1×1, of pixels in 0..1.
+
+    Taken from the counts of the 256 values: exact, and without a copy of the images.
+    """
+    channels = train.shape[3]
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for part in train.parts():
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    mean = counts @ values / counts.sum(1)
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)
+    std = np.maximum(np.sqrt(variance), 1e-6)
+    return tuple(torch.from_numpy(s).float().view(-1, 1, 1) for s in (mean, std))  # type: ignore[return-value]
 
 
 def reside(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> Resident:
-    """A split on the device."""
-    pixels = torch.from_numpy(np.ascontiguousarray(split.images)).permute(0, 3, 1, 2)
-    mean, std = normalisation
-    labels = torch.from_numpy(split.labels).long()
-    return Resident(pixels.to(device), labels.to(device), mean.to(device), std.to(device))
+    """A split on the device where it fits; else read from where it is stored, to the same numbers."""
+    mean, std = (statistic.to(device) for statistic in normalisation)
+    labels = torch.from_numpy(split.labels).long().to(device)
+    if split.at is None and device.type == "cpu" and split.stored.flags.writeable:
+        return Resident(_channels_first(split.stored), labels, mean, std)  # nothing is copied
+    if int(np.prod(split.shape)) <= room(device):
+        return Resident(_channels_first(np.array(split.images)).to(device), labels, mean, std)
+    stored = split.stored if split.stored.flags.writeable else split.stored.copy()
+    at = None if split.at is None else torch.from_numpy(split.at)
+    return Resident(_channels_first(stored), labels, mean, std, at)
+
+
+def _channels_first(images: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+
+
+def room(device: torch.device) -> int:
+    """Bytes that the images of one split may take: a quarter of a GPU's free memory, 256 MiB of a host's."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 2**28
 
 
 @dataclass(frozen=True)

@@ -309,13 +309,13 @@ class SignalCache:
                 found = self._store.signal(name).obtain(self._positions, values)
         except _TooLarge:
             return None
-        return torch.from_numpy(found).to(self._images.images.device)
+        return torch.from_numpy(found).to(self._images.device)
 
     def _compute(self, compute: Callable[[Signals], Tensor], places: Sequence[int]) -> Values:
         parts: list[Values] = []
         for start in range(0, len(places), CHUNK):
             wanted = list(places[start : start + CHUNK])
-            padded = torch.tensor(wanted + wanted[:1] * (CHUNK - len(wanted)), device=self._images.images.device)
+            padded = torch.tensor(wanted + wanted[:1] * (CHUNK - len(wanted)), device=self._images.device)
             x, y = self._images.read(padded), self._images.labels[padded]
             value = compute(Signals(self._network, x, y, self._setting, False)).detach()[: len(wanted)]
             if value[:1].nbytes * len(self._images) > CACHE_LIMIT:

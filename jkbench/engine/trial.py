@@ -6,6 +6,7 @@ import copy
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -252,7 +253,7 @@ def _own_modules(loop: Loop, method: Method, seed: int) -> Mapping[str, nn.Modul
 def _pairing(train: Resident, initial: Mapping[str, Tensor], loop: Loop) -> schema.Pairing:
     common = {name: value for name, value in initial.items() if not name.startswith("teacher_head.")}
     return schema.Pairing(
-        subset=fingerprint.of_bytes(train.images.cpu().numpy().tobytes(), train.labels.cpu().numpy().tobytes()),
+        subset=fingerprint.of_parts(chain(train.parts(), [train.labels.cpu().numpy().tobytes()])),
         initial=reference.weights_hash(common),
         order=loop.order_hash,
     )
