@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -38,7 +39,11 @@ class Split:
     @property
     def images(self) -> NDArray[np.uint8]:
         """The images N×H×W×C: the stored array itself where all of it is meant, else a copy of those that are."""
-        return self.stored if self.at is None else self.stored[self.at]
+        if self.at is None:
+            return self.stored
+        found = self.stored[self.at]
+        _let_go(self.stored)
+        return found
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,6 +56,7 @@ class Split:
         for start in range(0, self.shape[0], size):
             stop = start + size
             yield self.stored[start:stop] if self.at is None else self.stored[self.at[start:stop]]
+        _let_go(self.stored)
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
         """The images at these positions, or where a mask is true."""
@@ -64,6 +70,13 @@ class Split:
         place[list(classes)] = np.arange(len(classes))
         new = place[self.labels]
         return replace(self.take(new >= 0), labels=new[new >= 0], ordered=False)
+
+
+def _let_go(stored: NDArray[np.uint8]) -> None:
+    """What has been read of a memory map counts as this process's memory until it is let go of."""
+    held = getattr(stored, "_mmap", None)
+    if held is not None and hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 def check(name: str, splits: Mapping[str, Split], classes: int) -> None:

@@ -32,9 +32,13 @@ def prepare() -> None:
     """Make this process fit to train: plain float32 on every device, and memory that stays with the process."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    if not _kept_memory():
-        return
-    _libc().malloc_trim(0)  # what earlier trials left: the peak of this one is its own
+    trim()  # what earlier trials left: the peak of this one is its own
+
+
+def trim() -> None:
+    """Give back to the system what this process has freed: once between stages, not between steps."""
+    if _kept_memory():
+        _libc().malloc_trim(0)
 
 
 # of glibc's malloc.h

@@ -64,12 +64,13 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
     }
     rows = teacher.some_images.get("jacobian correct", lambda live: live.jacobian(live.rows("correct")), every)
     if rows is not None:
-        jacobians = []
-        for part in teacher.some.split(CHUNK):
+        of_teacher = rows[:, 0].double()
+        of_student = torch.empty_like(of_teacher)
+        for at, part in zip(torch.arange(len(rows)).split(CHUNK), teacher.some.split(CHUNK), strict=True):
             y = images.labels[part]
             live = Signals(student, images.read(part), y, teacher.setting, is_student=False)
-            jacobians.append(live.jacobian(Rows(maths.correct_rows(y))))
-        of_student, of_teacher = torch.cat(jacobians)[:, 0].double(), rows[:, 0].double()
+            of_student[at] = live.jacobian(Rows(maths.correct_rows(y)))[:, 0].double()
+            del live
         found["jacobian_distance"] = float((of_student - of_teacher).square().sum(1).mean())
         found["jacobian_cosine"] = float(functional.cosine_similarity(of_student, of_teacher).mean())
     return found

@@ -262,7 +262,9 @@ def _pairing(train: Resident, initial: Mapping[str, Tensor], loop: Loop) -> sche
 def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     """Train by the method's loop, then score at the last step: metrics and predicted labels."""
     loop, task = ready.loop, ready.trial.task
+    environment.trim()  # what loading took
     ready.method.fit(loop)
+    environment.trim()  # what training took: scoring has other shapes
     if loop.trace.steps != len(loop):
         raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
     if not all(bool(value.isfinite().all()) for value in ready.student.state_dict().values()):
