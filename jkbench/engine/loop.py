@@ -195,6 +195,9 @@ class Loop:
             if not self._stepped:
                 raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
             self._clock(step, began)
+        self._student_signals = None  # with the last graph
+        for parameter in self._parameters:
+            parameter.grad = None
         self.trace.seconds = time.perf_counter() - began
 
     @property
