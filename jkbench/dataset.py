@@ -22,6 +22,9 @@ class Dataset(BaseModel):
     cite: ClassVar[str] = ""
     classes: ClassVar[tuple[str, ...]] = ()
     """Class names; labels are indices into them."""
+    fetched: ClassVar[bool] = False
+    """Whether its images come from elsewhere and are prepared once, with no hash that they must have: of those that are
+    resized, it depends on the library. Such a plugin has a parameter ``size``, the side in pixels."""
     content: ClassVar[str] = ""
     """Hash of the published images, where they are prepared once (`jkbench.data.prepared`): others are refused."""
 

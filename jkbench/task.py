@@ -38,11 +38,23 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _as_before(later: str) -> Any:
+    """A serialiser that leaves a field out while it is None: hashes from before there was such a field stay."""
+
+    def serialise(self: BaseModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key != later or value is not None}
+
+    return model_serializer(mode="wrap")(serialise)
+
+
 class Images(_Model):
     """A data set, or some of its classes (relabelled 0, 1, … in the order given)."""
 
     dataset: str
     classes: tuple[int, ...] | None = Field(default=None, min_length=2)
+    size: int | None = Field(default=None, ge=8, description="side in pixels, of sets that are resized once")
+
+    _sizes = _as_before("size")
 
     @model_validator(mode="after")
     def _distinct(self) -> Images:
@@ -91,10 +103,7 @@ class Training(_Model):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     augment: Augmentation | None = None
 
-    @model_serializer(mode="wrap")
-    def _unaugmented_as_ever(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without augmentation as if the field were not there: recipes from before it keep their hashes."""
-        return {key: value for key, value in serialise(self).items() if key != "augment" or value is not None}
+    _views = _as_before("augment")
 
     @model_validator(mode="after")
     def _one_length(self) -> Training:

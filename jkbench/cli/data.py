@@ -37,7 +37,7 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
 
     found: list[dict[str, Any]] = []
     for source in discover(plugins).datasets().values():
-        fetched = bool(source.facts.get("content"))
+        fetched = bool(source.facts.get("content") or source.facts.get("fetched"))
         at = prepared.path(source.name)
         there = not fetched or prepared.is_prepared(source.name)
         found.append(
@@ -80,7 +80,7 @@ def import_(name: str, file: Path, plugins: tuple[Path, ...]) -> None:
     from jkbench.data import prepared
 
     source, dataset = _dataset(name, plugins)
-    if not dataset.content:
+    if not (dataset.content or dataset.fetched):
         raise UserError(f"{name} is not fetched: its plugin {source.path} brings its own images")
     splits = prepared.read(source.name, file, dataset.classes)
     kept = prepared.path(source.name)

@@ -78,19 +78,22 @@ class Loaded:
         return shape[3], shape[1]
 
 
-_WHOLE: dict[tuple[Path, str], Loaded] = {}
+_WHOLE: dict[tuple[Path, str, int | None], Loaded] = {}
 
 
-def _whole(source: Source) -> Loaded:
+def _whole(source: Source, size: int | None) -> Loaded:
     """All of a data set, loaded once a process."""
-    key = (source.path, source.code)
+    key = (source.path, source.code, size)
     if key not in _WHOLE:
-        _WHOLE[key] = _load(source)
+        _WHOLE[key] = _load(source, size)
     return _WHOLE[key]
 
 
-def _load(source: Source) -> Loaded:
-    dataset = load(source)()
+def _load(source: Source, size: int | None) -> Loaded:
+    plugin = load(source)
+    if size is not None and "size" not in plugin.model_fields:
+        raise UserError(f"data set {source.name!r} has images of one size", "leave size out of the task")
+    dataset = plugin() if size is None else plugin(size=size)
     try:
         splits = dict(dataset.load())
     except UserError:
@@ -104,7 +107,7 @@ def _load(source: Source) -> Loaded:
 
 def images(source: Source, wanted: Images) -> Loaded:
     """The data set's canonical splits, of the classes that a task wants. `UserError` where it has no such class."""
-    whole = _whole(source)
+    whole = _whole(source, wanted.size)
     if wanted.classes is None:
         return whole
     beyond = [label for label in wanted.classes if label >= len(whole.classes) or label < 0]

@@ -17,11 +17,12 @@ _BASE = {"method": "Method", "dataset": "Dataset"}
 _FACTS: dict[Family, dict[str, Any]] = {
     "method": {"cite": "", "tasks": {"distillation", "transfer"}, "elsewhere": {}, "reference": False,
                "separate_head": False},
-    "dataset": {"cite": "", "classes": (), "content": ""},
+    "dataset": {"cite": "", "classes": (), "content": "", "fetched": False},
 }  # fmt: skip
 _SHAPES = {
     "cite": "a string",
     "content": "a string",
+    "fetched": "True or False",
     "tasks": "a set of kinds of task",
     "elsewhere": "a dict from kinds of task to reasons",
     "reference": "True or False",
