@@ -15,6 +15,7 @@ _HOME = {
     "Method": "jkbench.method",
     "Weight": "jkbench.method",
     "Deviation": "jkbench.method",
+    "Depth": "jkbench.method",
     "Dataset": "jkbench.dataset",
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from jkbench.maths import squared_distance as squared_distance
     from jkbench.maths import squared_error as squared_error
     from jkbench.maths import squared_norm as squared_norm
+    from jkbench.method import Depth as Depth
     from jkbench.method import Deviation as Deviation
     from jkbench.method import Method as Method
     from jkbench.method import Weight as Weight

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,10 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A standard deviation, in units of normalised inputs."""
+
+Depth = Annotated[str, BeforeValidator(str), Field(pattern=r"^(all|first|last|[1-9]\d*(\+[1-9]\d*)*)$")]
+"""Which matched layers: ``all``, ``first`` (the shallowest), ``last`` (the deepest), or by number from the shallowest,
+``2`` or ``1+3``."""
 
 
 class Method(BaseModel):
@@ -42,6 +46,9 @@ class Method(BaseModel):
     """An upper reference sees more data than the rest: shown apart, never ranked."""
     separate_head: ClassVar[bool] = False
     """Give the student a head of its own for the teacher's outputs also where the labels are the same."""
+
+    starts_pretrained: ClassVar[bool] = False
+    """Its `initial` asks for the student network trained on what the teacher saw: it is not run where none is."""
 
     def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> Iterable[tuple[str, Tensor]]:
         """Yield named scalar loss terms, weighted; the engine sums them. ``teacher`` is None in robustness tasks."""

@@ -114,7 +114,11 @@ def check_methods(index: Index, methods: str) -> None:
 
 def why_not(source: Source, task: Task) -> str | None:
     """Why a method does not run on a task; None where it does, or where its file cannot even be read."""
-    if not source.described or task.kind in source.tasks:
+    if not source.described:
+        return None
+    if source.facts.get("starts_pretrained") and task.kind in source.tasks and not task.has_pretrained_student:
+        return f"there are no weights of {task.student.architecture} that have learnt what the teacher has"
+    if task.kind in source.tasks:
         return None
     reason = source.facts.get("elsewhere", {}).get(task.kind)
     if reason:

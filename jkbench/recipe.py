@@ -8,27 +8,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jkbench import fingerprint
+from jkbench import fingerprint, places
 from jkbench.plugins.source import Source
-from jkbench.task import REVISION, Images, Task, Training
+from jkbench.task import REVISION, Images, Pretrained, Task, Training
 
 Role = Literal["teacher", "student"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a reference network is made: the teacher, or a student pre-trained on all that the teacher saw."""
+    """How a reference network is made: the teacher, or a student pre-trained on all that the teacher saw.
+
+    It is trained here on ``images``, or ``pretrained`` by somebody else.
+    """
 
     role: Role
     architecture: str
-    training: Training
-    images: Images
-    dataset_code: str
-    seed: int
+    training: Training | None = None
+    images: Images | None = None
+    dataset_code: str = ""
+    seed: int = 0
+    pretrained: Pretrained | None = None
 
     @property
     def content(self) -> dict[str, Any]:
-        """What the hash is taken of, as JSON."""
+        """What the hash is taken of, as JSON. Whoever else uses pre-trained weights uses the same."""
+        if self.pretrained is not None:
+            return {"architecture": self.architecture, "pretrained": self.pretrained.model_dump(mode="json")}
+        assert self.training is not None
+        assert self.images is not None
         return {
             "role": self.role,
             "architecture": self.architecture,
@@ -48,9 +56,14 @@ class Recipe:
 def of_task(task: Task, datasets: Mapping[str, Source], role: Role = "teacher") -> Recipe | None:
     """The recipe of a task's teacher, or of its pre-trained student: same images, same training as the teacher's.
 
-    None where the task has no teacher.
+    None where the task has no teacher, or no student that saw what a pre-trained teacher saw.
     """
     if task.teacher is None:
+        return None
+    network = task.teacher if role == "teacher" else task.student
+    if network.pretrained is not None:
+        return Recipe(role, network.architecture, pretrained=network.pretrained)
+    if task.teacher.training is None:
         return None
     images = task.teacher_images
     return Recipe(
@@ -68,7 +81,9 @@ METADATA = "jkbench"
 
 
 def path(folder: Path, recipe: Recipe) -> Path:
-    """Where the network of a recipe is kept in a leaderboard folder."""
+    """Where the network of a recipe is kept: in the leaderboard folder, or what everybody can have beside the data."""
+    if recipe.pretrained is not None:
+        return places.data() / "weights" / f"{recipe.architecture.replace(':', '-')}-{recipe.hash}.safetensors"
     return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
 
 

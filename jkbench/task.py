@@ -124,19 +124,51 @@ class Training(_Model):
         return text + (f", images {self.augment.describe()}" if self.augment else "")
 
 
+class Pretrained(_Model):
+    """Weights that somebody else has trained, of a timm model: as timm fetches them, or from a file."""
+
+    source: str = Field(min_length=1, description="the images they were trained on, in a caption's words")
+    weights: Path | None = Field(
+        default=None, exclude=True, description="a safetensors file of the timm model; by default timm fetches them"
+    )
+
+
+def _of_timm(architecture: str, pretrained: Pretrained | None) -> None:
+    if pretrained is not None and not architecture.startswith("timm:"):
+        raise ValueError(f"pre-trained weights are timm's: {architecture} is no timm:MODEL")
+
+
 class Teacher(_Model):
-    """The network to learn from: trained once per task on all of the source's training images."""
+    """The network to learn from: trained once per task on all of the source's training images, or pre-trained."""
 
     architecture: str
-    training: Training
+    training: Training | None = None
+    pretrained: Pretrained | None = None
     seed: int = 0
+
+    _ready_made = _as_before("pretrained")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Teacher:
+        if (self.training is None) == (self.pretrained is None):
+            raise ValueError("give either training or pretrained")
+        _of_timm(self.architecture, self.pretrained)
+        return self
 
 
 class Student(_Model):
-    """The network that learns."""
+    """The network that learns. ``pretrained``: weights of its own that only the oracle starts from."""
 
     architecture: str
     training: Training
+    pretrained: Pretrained | None = None
+
+    _ready_made = _as_before("pretrained")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Student:
+        _of_timm(self.architecture, self.pretrained)
+        return self
 
 
 class Matching(_Model):
@@ -193,8 +225,11 @@ class Task(_Model):
             raise ValueError("a robustness task has neither teacher nor source")
         if self.kind != "robustness" and not self.teacher:
             raise ValueError(f"a {self.kind} task needs a [teacher]")
-        if self.kind == "transfer" and not self.source:
-            raise ValueError("a transfer task needs a [source], the images its teacher knows")
+        ready_made = self.teacher is not None and self.teacher.pretrained is not None
+        if ready_made and self.source:
+            raise ValueError("a pre-trained teacher has seen its own source: drop [source]")
+        if self.kind == "transfer" and not (self.source or ready_made):
+            raise ValueError("a transfer task needs a [source], the images its teacher knows, or a pre-trained teacher")
         if self.kind == "distillation" and self.source and self.source.classes != self.target.classes:
             raise ValueError("student and teacher of a distillation task share their labels: drop [source]")
         if self.kind == "robustness" and not self.evaluation.noise:
@@ -205,8 +240,15 @@ class Task(_Model):
 
     @property
     def teacher_images(self) -> Images:
-        """What the teacher was trained on."""
+        """What the teacher was trained on; of a pre-trained one, the images that it is asked about."""
         return self.source or self.target
+
+    @property
+    def has_pretrained_student(self) -> bool:
+        """Whether the student's architecture can be had trained on what the teacher has seen."""
+        if self.teacher is None:
+            return False
+        return self.student.pretrained is not None or self.teacher.training is not None
 
     @property
     def same_labels(self) -> bool:

@@ -1,8 +1,6 @@
 """Attention transfer beside logits (Zagoruyko & Komodakis 2017; Srinivas & Fleuret 2018, CE + act + attention)."""
 
-from typing import Literal
-
-from jkbench import Method, Weight, attention_loss, cross_entropy, squared_error
+from jkbench import Depth, Method, Weight, attention_loss, cross_entropy, squared_error
 
 
 class Attention(Method):
@@ -12,7 +10,7 @@ class Attention(Method):
     ce: Weight = 1.0
     act: Weight = 1.0
     attention: Weight = 1.0
-    layers: Literal["all", "first", "last"] = "all"
+    layers: Depth = "all"
 
     def loss(self, batch, student, teacher):
         if self.ce:

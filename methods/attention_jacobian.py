@@ -1,8 +1,6 @@
 """Attention maps and the input gradient of the teacher's largest attention (Srinivas & Fleuret 2018, section 4.3)."""
 
-from typing import Literal
-
-from jkbench import Method, Weight, attention_loss, cross_entropy, distance, normalised, squared_error
+from jkbench import Depth, Method, Weight, attention_loss, cross_entropy, distance, normalised, squared_error
 
 
 class AttentionJacobian(Method):
@@ -13,8 +11,8 @@ class AttentionJacobian(Method):
     act: Weight = 1.0
     attention: Weight = 1.0
     jac: Weight = 1.0
-    layers: Literal["all", "first", "last"] = "all"  # of the attention maps
-    depth: Literal["all", "first", "last"] = "last"  # of the Jacobian: one layer, as in the paper
+    layers: Depth = "all"  # of the attention maps
+    depth: Depth = "last"  # of the Jacobian: one layer, as in the paper
 
     def loss(self, batch, student, teacher):
         if self.ce:

@@ -9,6 +9,7 @@ class Finetune(Method):
     cite = "srinivas2018jacobian"
     tasks = {"distillation", "transfer"}
     reference = True
+    starts_pretrained = True
 
     def initial(self, start):
         return start.pretrained()

@@ -1,8 +1,6 @@
 """Learning without forgetting with attention-Jacobians (Srinivas & Fleuret 2018, section 5)."""
 
-from typing import Literal
-
-from jkbench import Method, Weight, cross_entropy, distance, normalised, squared_error
+from jkbench import Depth, Method, Weight, cross_entropy, distance, normalised, squared_error
 
 
 class LwFJacobian(Method):
@@ -13,7 +11,7 @@ class LwFJacobian(Method):
     ce: Weight = 1.0
     act: Weight = 1.0
     jac: Weight = 1.0
-    depth: Literal["all", "first", "last"] = "last"
+    depth: Depth = "last"
 
     def loss(self, batch, student, teacher):
         if self.ce:

@@ -196,9 +196,9 @@ def shortened(plan: Plan) -> Plan:
 
     short = {"steps": 2, "epochs": None, "drop_at": None}
     student = plan.task.student.model_copy(update={"training": plan.task.student.training.model_copy(update=short)})
-    teacher = plan.task.teacher and plan.task.teacher.model_copy(
-        update={"training": plan.task.teacher.training.model_copy(update=short)}
-    )
+    teacher = plan.task.teacher
+    if teacher is not None and teacher.training is not None:
+        teacher = teacher.model_copy(update={"training": teacher.training.model_copy(update=short)})
     task = plan.task.model_copy(update={"student": student, "teacher": teacher})
     return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])
 
@@ -280,9 +280,7 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
             setup.folder, made, data.source, environment.device(setup.device),
             lambda step, steps: progress.training("teacher", step, steps),
         )  # fmt: skip
-        progress.say(
-            f"teacher {made.architecture}: {100 * teacher.accuracy:.2f} % on its test images, weights {teacher.weights}"
-        )
+        progress.say(f"teacher {teacher.describe()}")
 
 
 def describe(counts: dict[str, int]) -> str:

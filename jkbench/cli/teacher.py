@@ -86,7 +86,7 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
             folder.resolve(), recipe, data.source, environment.device(device),
             lambda step, steps: progress.training("teacher", step, steps),
         )  # fmt: skip
-    click.echo(f"{recipe.architecture}: {100 * trained.accuracy:.2f} % on its test images, weights {trained.weights}")
+    click.echo(trained.describe())
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher export --task digits-fewshot FILE\n")
@@ -106,7 +106,7 @@ def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) 
         raise UserError(f"{task_name} has no teacher in {folder} yet", f"jkbench teacher train --task {task_name}")
     found = load(folder, recipe, data.source, _cpu())
     write_atomically(file, kept.read_bytes())
-    click.echo(f"{file}: {recipe.architecture}, {100 * found.accuracy:.2f} %, weights {found.weights}")
+    click.echo(f"{file}: {found.describe()}")
 
 
 @teacher.command("import", epilog="\b\nExample:\n  jkbench teacher import --task digits-fewshot FILE\n")
@@ -120,7 +120,7 @@ def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path)
 
     recipe, data = _of_task(task_name, plugins, folder)
     found = adopt(file, folder.resolve(), recipe, data.source, _cpu())
-    click.echo(f"{recipe.architecture}: {100 * found.accuracy:.2f} % on its test images, weights {found.weights}")
+    click.echo(found.describe())
 
 
 def _cpu() -> Any:

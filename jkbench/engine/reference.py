@@ -26,7 +26,7 @@ from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
 from jkbench.maths import cross_entropy
 from jkbench.models.network import Network, build, placed, seeded
-from jkbench.recipe import METADATA, Recipe, path
+from jkbench.recipe import METADATA, Recipe, described, path
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,15 @@ class Reference:
     recipe: Recipe
     network: Network
     weights: str
-    accuracy: float
-    classes: int
+    accuracy: float | None
+    """On the test images of what it was trained on; None of a pre-trained network, whose images are not here."""
+
+    def describe(self) -> str:
+        """In a line: architecture, accuracy or origin, weights."""
+        told = f"{100 * self.accuracy:.2f} % on its test images" if self.accuracy is not None else ""
+        if self.recipe.pretrained is not None:
+            told = f"pre-trained on {self.recipe.pretrained.source}"
+        return f"{self.recipe.architecture}: {told}, weights {self.weights}"
 
     @property
     def state(self) -> Mapping[str, Tensor]:
@@ -64,6 +71,7 @@ def train(
 
     With a ``checkpoint`` it goes on where an earlier process was stopped, to the same bits.
     """
+    assert recipe.training is not None
     images = resident.reside(data.splits["train"], resident.statistics(data.splits["train"]), device)
     loop = _loop(recipe, data, images, device)
     try:
@@ -85,6 +93,7 @@ def train(
 def _loop(recipe: Recipe, data: Loaded, images: resident.Resident, device: torch.device) -> Loop:
     channels, size = data.size
     network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
+    assert recipe.training is not None
     loop = Loop(images, network, recipe.training, Setting((), True, "batch"), recipe.seed)
     loop.prepare(lambda batch: batch.x, {})
     return loop
@@ -105,7 +114,27 @@ def _finished(recipe: Recipe, network: Network, data: Loaded, device: torch.devi
     _fix(network)
     test = resident.reside(data.splits["test"], resident.statistics(data.splits["train"]), device)
     accuracy = scoring.accuracy(scoring.logits(network, test), test.labels)
-    return Reference(recipe, network, weights_hash(network.state_dict()), accuracy, len(data.classes))
+    return Reference(recipe, network, weights_hash(network.state_dict()), accuracy)
+
+
+def ready_made(recipe: Recipe, data: Loaded, device: torch.device, file: Path | None = None) -> Reference:
+    """The network of a recipe that names pre-trained weights: from ``file``, the task's own file, or through timm."""
+    from jkbench.models.pretrained import pretrained_state
+
+    assert recipe.pretrained is not None
+    state = pretrained_state(recipe.architecture, file or recipe.pretrained.weights)
+    network = _with_weights(recipe, data, state, device)
+    return Reference(recipe, network, weights_hash(network.state_dict()), None)
+
+
+def _with_weights(recipe: Recipe, data: Loaded, state: Mapping[str, Tensor], device: torch.device) -> Network:
+    channels, size = data.size
+    classes = len(state["head.weight"]) if recipe.pretrained and "head.weight" in state else len(data.classes)
+    network = build(recipe.architecture, channels, size, classes, recipe.seed)
+    network.load_state_dict(state)
+    placed(network, device)
+    _fix(network)
+    return network
 
 
 def _fix(network: nn.Module) -> None:
@@ -118,7 +147,7 @@ def store(reference: Reference, data: Loaded, folder: Path) -> Path:
     target = path(folder, reference.recipe)
     metadata = {
         "recipe": reference.recipe.content,
-        "content": data.content,
+        "content": _trained_on(reference.recipe, data),
         "weights": reference.weights,
         "accuracy": reference.accuracy,
     }
@@ -126,6 +155,11 @@ def store(reference: Reference, data: Loaded, folder: Path) -> Path:
     # under one key: safetensors writes several in no fixed order, and equal networks should be equal files
     write_atomically(target, save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)}))
     return target
+
+
+def _trained_on(recipe: Recipe, data: Loaded) -> str:
+    """The hash of the images that a network was trained on; empty of a pre-trained one, which goes with any."""
+    return "" if recipe.pretrained else data.content
 
 
 def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
@@ -139,7 +173,11 @@ def adopt(file: Path, folder: Path, recipe: Recipe, data: Loaded, device: torch.
     """Take the network of a recipe from a file and keep it. `UserError` as in `load`, and where another is kept."""
     if not file.is_file():
         raise UserError(f"there is no file {file}")
-    found = _read(file, recipe, data, device, "bring the file that jkbench teacher export wrote for this task")
+    raw = recipe.pretrained is not None and not (described(file) or {}).get("recipe")
+    if raw:  # timm's own names
+        found = ready_made(recipe, data, device, file)
+    else:
+        found = _read(file, recipe, data, device, "bring the file that jkbench teacher export wrote for this task")
     target = path(folder, recipe)
     if target.is_file():
         held = load(folder, recipe, data, device)
@@ -150,7 +188,10 @@ def adopt(file: Path, folder: Path, recipe: Recipe, data: Loaded, device: torch.
                 "and its records",
             )
         return held
-    write_atomically(target, file.read_bytes())
+    if raw:
+        store(found, data, folder)
+    else:
+        write_atomically(target, file.read_bytes())
     return found
 
 
@@ -163,20 +204,16 @@ def _read(file: Path, recipe: Recipe, data: Loaded, device: torch.device, hint: 
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
     if metadata.get("recipe") != recipe.content:
         raise UserError(f"the {recipe.role} in {file} was made by another recipe{_differs(metadata, recipe)}", hint)
-    if metadata.get("content") != data.content:
+    if metadata.get("content") != _trained_on(recipe, data):
         raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
     if metadata.get("weights") != weights_hash(state):
         raise UserError(f"the {recipe.role} in {file} is damaged: its weights are not those that were stored", hint)
-    channels, size = data.size
-    network = build(recipe.architecture, channels, size, len(data.classes), recipe.seed)
     try:
-        network.load_state_dict(state)
+        network = _with_weights(recipe, data, state, device)
     except RuntimeError as error:
         told = str(error).splitlines()[-1].strip()
         raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {told}", hint) from None
-    placed(network, device)
-    _fix(network)
-    return Reference(recipe, network, metadata["weights"], metadata.get("accuracy", float("nan")), len(data.classes))
+    return Reference(recipe, network, metadata["weights"], metadata.get("accuracy"))
 
 
 def _differs(metadata: Mapping[str, object], recipe: Recipe) -> str:
@@ -200,6 +237,17 @@ def shared(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> 
     return _LOADED[key]
 
 
+def _make(
+    folder: Path, recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None]
+) -> None:
+    if recipe.pretrained is not None:
+        store(ready_made(recipe, data, device), data, folder)
+        return
+    checkpoint = _checkpoint(folder, recipe, data, device)
+    store(train(recipe, data, device, progress, checkpoint), data, folder)
+    checkpoint.remove()
+
+
 def obtain(
     folder: Path, recipe: Recipe, data: Loaded, device: torch.device, progress: Callable[[int, int], None] | None = None
 ) -> Reference:
@@ -207,8 +255,5 @@ def obtain(
     if not path(folder, recipe).is_file():
         with locked(path(folder, recipe).with_suffix(".lock")):
             if not path(folder, recipe).is_file():
-                checkpoint = _checkpoint(folder, recipe, data, device)
-                trained = train(recipe, data, device, progress or (lambda done, total: None), checkpoint)
-                store(trained, data, folder)
-                checkpoint.remove()
+                _make(folder, recipe, data, device, progress or (lambda done, total: None))
     return shared(folder, recipe, data, device)

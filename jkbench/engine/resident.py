@@ -163,12 +163,22 @@ class TaskData:
     target: Loaded
     source: Loaded
     normalisation: tuple[Tensor, Tensor]
+    outputs: int
+    """How many logits the teacher has."""
 
 
 def of_task(task: Task, datasets: dict[str, Source]) -> TaskData:
-    """The task's images. Both networks see them normalised by the statistics of the teacher's training images."""
+    """The task's images. Both networks see them normalised by the statistics of the teacher's training images, or as a
+    pre-trained teacher's own configuration says."""
     target = images(datasets[task.target.dataset], task.target)
     source = images(datasets[task.teacher_images.dataset], task.teacher_images)
     if target.size != source.size:
         raise UserError(f"{task.name}: source images are {source.size}, target images {target.size} (channels, side)")
-    return TaskData(target, source, statistics(source.splits["train"]))
+    if task.teacher is not None and task.teacher.pretrained is not None:
+        from jkbench.models.pretrained import pretrained_facts  # timm takes a second
+
+        about = pretrained_facts(task.teacher.architecture)
+        if target.size[0] != len(about.mean):
+            raise UserError(f"{task.name}: {task.teacher.architecture} takes colour images, not {task.target.dataset}")
+        return TaskData(target, source, about.normalisation, about.classes)
+    return TaskData(target, source, statistics(source.splits["train"]), len(source.classes))

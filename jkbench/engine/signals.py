@@ -25,7 +25,6 @@ from jkbench.models.batchnorm import batch_norm_statistics, norms
 from jkbench.models.network import Network, Outputs
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
-Layers = Literal["all", "first", "last"]
 CHUNK = 64
 CACHE_LIMIT = 2**30
 """Bytes that one cached signal of one subset may take; a larger one is computed live."""
@@ -45,7 +44,7 @@ class Peaks:
     """One pixel a sample in each of the matched ``layers``: B indices into each flattened map."""
 
     pixels: Sequence[Tensor]
-    layers: Layers
+    layers: str
     teachers_own: bool = False
 
 
@@ -83,14 +82,21 @@ class Setting:
     same_labels: bool
     batch_norm: Literal["per-sample", "batch", "running", "constant"]
 
-    def select(self, layers: Layers) -> Sequence[Pair]:
-        """The pairs that ``layers`` names, shallow to deep. `UserError` where there is none."""
+    def select(self, layers: str) -> Sequence[Pair]:
+        """The pairs that ``layers`` names (see `Depth`), shallow to deep. `UserError` where one is missing."""
         if not self.pairs:
             raise UserError(
                 "student and teacher have no layer of equal size",
                 "name pairs in the task's [matching] layers, with resize = true where their sizes differ",
             )
-        return {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}[layers]
+        named = {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}
+        if layers in named:
+            return named[layers]
+        numbers = sorted({int(number) for number in layers.split("+")})
+        if numbers[-1] > len(self.pairs):
+            told = ", ".join(f"{at} {pair.student} with {pair.teacher}" for at, pair in enumerate(self.pairs, start=1))
+            raise UserError(f"there is no matched layer {numbers[-1]}", f"matched are {told}")
+        return tuple(self.pairs[number - 1] for number in numbers)
 
 
 class Signals:
@@ -192,7 +198,7 @@ class Signals:
             attention = functional.adaptive_avg_pool2d(attention[:, None], pair.size)[:, 0]
         return attention
 
-    def attention(self, layers: Layers = "all") -> list[Tensor]:
+    def attention(self, layers: str = "all") -> list[Tensor]:
         """Attention maps of the matched layers, each B×h×w, shallow to deep."""
         return [self._constant(self._map(self._outputs, pair)) for pair in self._setting.select(layers)]
 
@@ -245,7 +251,7 @@ class Signals:
         moved = self._outputs_at(self._x.detach() + step * directions)
         return (self._constant(moved.teacher_logits) - self.teacher_logits) / step
 
-    def peaks(self, layers: Layers = "all") -> Peaks:
+    def peaks(self, layers: str = "all") -> Peaks:
         """The pixel of largest attention of this network in each matched layer."""
         pixels = [maths.attention_peak(attention) for attention in self.attention(layers)]
         return Peaks(pixels, layers, teachers_own=not self._is_student)
@@ -347,7 +353,7 @@ class TeacherSignals(Signals):
         """The same as `logits`: the teacher's own."""
         return self.logits
 
-    def attention(self, layers: Layers = "all") -> list[Tensor]:
+    def attention(self, layers: str = "all") -> list[Tensor]:
         """Attention maps of the matched layers, each B×h×w."""
         pairs = self._setting.pairs
 

@@ -207,8 +207,14 @@ def signal_store(
 def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None:
     """Build the task's networks once and ask for its regimes, before anything is trained. `UserError` tells all."""
     channels, size = data.target.size
-    classes, outputs = len(data.target.classes), len(data.source.classes)
+    classes, outputs = len(data.target.classes), data.outputs
     with Collector() as problems:
+        with problems.caught():
+            _check_pretrained(task, size)
+        if task.same_labels and outputs != classes:
+            problems.add(
+                UserError(f"the teacher has {outputs} classes, {task.target.dataset} has {classes}", "kind = transfer")
+            )
         networks = []
         for network, heads in [(task.student, classes), (task.teacher, outputs)]:
             if network is not None:
@@ -222,13 +228,32 @@ def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None
                 subset(data.target.splits["train"].labels, regime, 0)
 
 
+def _check_pretrained(task: Task, size: int) -> None:
+    """`UserError` where images are of no size that a pre-trained network takes, or two of them want other pixels."""
+    networks = [n for n in (task.teacher, task.student) if n is not None and n.pretrained is not None]
+    if not networks:
+        return
+    from jkbench.models.pretrained import pretrained_facts
+
+    facts = [pretrained_facts(network.architecture) for network in networks]
+    for network, about in zip(networks, facts, strict=True):
+        if about.fixed_size and size != about.size:
+            raise UserError(
+                f"{network.architecture} takes images of {about.size} pixels, not of {size}",
+                f"set size = {about.size} in the task's [target], or take a convolutional network",
+            )
+    if len({(about.mean, about.std) for about in facts}) > 1:
+        names = " and ".join(network.architecture for network in networks)
+        raise UserError(f"{names} were trained on pixels that were normalised differently", "take two that agree")
+
+
 def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
     """The student at the trial's seed, before a method chooses another start."""
     task = trial.task
     channels, size = data.target.size
     outputs = None
     if task.kind == "transfer" or (task.teacher is not None and method.separate_head):
-        outputs = len(data.source.classes)
+        outputs = data.outputs
     return build(task.student.architecture, channels, size, len(data.target.classes), trial.seed, outputs)
 
 

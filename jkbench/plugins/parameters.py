@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from jkbench.errors import Collector, UserError, unknown
-from jkbench.method import Deviation, Weight
+from jkbench.method import Depth, Deviation, Weight
 from jkbench.plugins.source import Parameter, Source
 
 _NAMES: dict[str, Any] = {
     "Weight": Weight,
     "Deviation": Deviation,
+    "Depth": Depth,
     "Annotated": Annotated,
     "Literal": Literal,
     "Field": Field,

@@ -16,7 +16,7 @@ Family = Literal["method", "dataset"]
 _BASE = {"method": "Method", "dataset": "Dataset"}
 _FACTS: dict[Family, dict[str, Any]] = {
     "method": {"cite": "", "tasks": {"distillation", "transfer"}, "elsewhere": {}, "reference": False,
-               "separate_head": False},
+               "separate_head": False, "starts_pretrained": False},
     "dataset": {"cite": "", "classes": (), "content": "", "fetched": False},
 }  # fmt: skip
 _SHAPES = {
@@ -27,6 +27,7 @@ _SHAPES = {
     "elsewhere": "a dict from kinds of task to reasons",
     "reference": "True or False",
     "separate_head": "True or False",
+    "starts_pretrained": "True or False",
     "classes": "a tuple of class names",
 }
 KINDS = ("distillation", "transfer", "robustness")

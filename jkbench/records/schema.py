@@ -29,7 +29,9 @@ class Teacher(_Part):
     recipe: str = Field(description="hash of architecture, training, data and seed")
     weights: str = Field(description="hash of the trained weights: equal means the very same teacher")
     architecture: str
-    accuracy: float = Field(description="share of test images of its own classes that it labels correctly")
+    accuracy: float | None = Field(
+        description="share of test images of its own classes that it labels correctly; None where it is pre-trained"
+    )
 
 
 class Data(_Part):

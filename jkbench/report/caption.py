@@ -66,11 +66,19 @@ def _train_images(grid: Grid) -> list[str]:
 def _networks(task: Task, records: Sequence[Record]) -> list[str]:
     if task.teacher is None:
         return [f"No teacher; network {code(task.student.architecture)}."]
-    text = f"Teacher {code(task.teacher.architecture)}, trained once on all training images of "
-    text += f"{_images(task.teacher_images)} ({task.teacher.training.describe()})"
-    for accuracy, weights in sorted({(r.teacher.accuracy, r.teacher.weights) for r in records if r.teacher}):
-        text += f", test accuracy {100 * accuracy:.2f} %, weights {code(weights)}"
-    return [f"{text}.", f"Student {code(task.student.architecture)}."]
+    text = f"Teacher {code(task.teacher.architecture)}, "
+    if task.teacher.pretrained is not None:
+        text += f"pre-trained on {task.teacher.pretrained.source}"
+    if task.teacher.training is not None:
+        text += f"trained once on all training images of {_images(task.teacher_images)} "
+        text += f"({task.teacher.training.describe()})"
+    for accuracy, weights in sorted({(r.teacher.accuracy or 0.0, r.teacher.weights) for r in records if r.teacher}):
+        text += f", test accuracy {100 * accuracy:.2f} %" if accuracy else ""
+        text += f", weights {code(weights)}"
+    student = f"Student {code(task.student.architecture)}"
+    if task.student.pretrained is not None:
+        student += f"; an oracle starts from its weights of {task.student.pretrained.source}"
+    return [f"{text}.", f"{student}."]
 
 
 def _training(task: Task) -> list[str]:
