@@ -208,9 +208,8 @@ def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None
     """Build the task's networks once and ask for its regimes, before anything is trained. `UserError` tells all."""
     channels, size = data.target.size
     classes, outputs = len(data.target.classes), data.outputs
+    _check_pretrained(task, size)  # by itself: timm raises what it likes at images of another size
     with Collector() as problems:
-        with problems.caught():
-            _check_pretrained(task, size)
         if task.same_labels and outputs != classes:
             problems.add(
                 UserError(f"the teacher has {outputs} classes, {task.target.dataset} has {classes}", "kind = transfer")

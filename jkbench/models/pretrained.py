@@ -40,7 +40,10 @@ class Facts:
 def pretrained_facts(architecture: str) -> Facts:
     """The configuration of ``timm:NAME``. `UserError` where timm has no such model, or no weights of it."""
     name = _name(architecture)
-    configuration = timm.get_pretrained_cfg(name)
+    try:
+        configuration = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # there are weights of the model, and none of this tag
+        configuration = None
     if configuration is None or not configuration.has_weights:
         raise UserError(f"timm has no trained weights of {name}", "timm.list_pretrained() names those that it has")
     return Facts(

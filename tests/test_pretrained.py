@@ -1,0 +1,223 @@
+"""Teachers that somebody else has trained: timm's weights under the suite's names, taken whole or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from jkbench import places, recipe
+from jkbench.cli import cli
+from jkbench.engine import reference, resident
+from jkbench.engine.trial import check_fit
+from jkbench.errors import UserError
+from jkbench.models.network import build
+from jkbench.models.pretrained import pretrained_facts, pretrained_state
+from jkbench.plugins.discovery import discover
+from jkbench.records.store import Store
+from jkbench.task import Pretrained, Student, Teacher
+from jkbench.task import load as load_task
+
+MODEL = "test_efficientnet.r160_in1k"
+DATASET = '''"""Noise in three colours."""
+import numpy as np
+from jkbench import Dataset, carve
+
+
+class Colours(Dataset):
+    classes = ("one", "two")
+    size: int = 32
+
+    def load(self):
+        stream = np.random.default_rng(0)
+        images = stream.integers(0, 256, (40, self.size, self.size, 3), dtype=np.uint8)
+        return carve(images, np.arange(40) % 2, validation=4, test=4)
+'''
+TASK = """
+name = "colours"
+version = 1
+kind = "transfer"
+title = "Colours"
+shots = [2]
+seeds = 1
+[target]
+dataset = "colours"
+size = 48
+[teacher]
+architecture = "timm:MODEL"
+pretrained = { source = "ImageNet-1k" }
+[student]
+architecture = "timm:MODEL"
+pretrained = { source = "ImageNet-1k" }
+training = { learning_rate = 1e-3, steps = 2, batch = 4 }
+""".replace("MODEL", MODEL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("JKBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("JKBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/colours.py").write_text(DATASET)
+    (tmp_path / "colours.toml").write_text(TASK)
+    return tmp_path
+
+
+def weights(file: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    model = timm.create_model(MODEL, pretrained=False)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()  # weights that a fresh network does not have
+    save_file(model.state_dict(), file)
+    return file
+
+
+def test_our_network_with_timms_weights_has_timms_logits(tmp_path: Path) -> None:
+    file = weights(tmp_path / "w.safetensors")
+    state = pretrained_state(f"timm:{MODEL}", file)
+    ours = build(f"timm:{MODEL}", 3, 48, 1000, seed=5).eval()
+    ours.load_state_dict(state)
+    theirs = timm.create_model(MODEL, pretrained=False).eval()
+    theirs.load_state_dict(load_file(file))
+    x = torch.randn(2, 3, 48, 48)
+    assert torch.allclose(ours(x).logits, theirs(x), atol=1e-5)
+
+
+def test_preprocessing_is_the_models_own(folder: Path) -> None:
+    task = load_task("colours.toml")
+    data = resident.of_task(task, discover([]).datasets())
+    facts = timm.get_pretrained_cfg(MODEL)
+    assert data.normalisation[0].flatten().tolist() == pytest.approx(facts.mean)
+    assert data.normalisation[1].flatten().tolist() == pytest.approx(facts.std)
+    assert data.outputs == facts.num_classes == 1000
+    assert data.target.size == (3, 48)
+
+
+def test_a_whole_run_from_a_file_of_timms(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Import, train the rows of the paper, report: the oracle starts from the student's own weights."""
+    file = weights(folder / "w.safetensors")
+    cli.main(["teacher", "import", "--task", "colours.toml", str(file)], standalone_mode=False)
+    assert "pre-trained on ImageNet-1k" in capsys.readouterr().out
+    cli.main(["teacher", "import", "--task", "colours.toml", str(file)], standalone_mode=False)  # once more is no harm
+    cli.main(
+        ["run", "--task", "colours.toml", "--methods", "scratch,lwf,lwf-jacobian,attention,finetune", "--jobs", "1"],
+        standalone_mode=False,
+    )
+    records = list(Store(folder / "leaderboard").read("colours").records.values())
+    assert {record.status for record in records} == {"ok"}, [record.message for record in records]
+    assert {record.teacher.accuracy for record in records if record.teacher} == {None}
+    starts = {record.method: record.pairing.initial for record in records if record.pairing}
+    assert len(records) == len(starts) == 5
+    cli.main(["leaderboard"], standalone_mode=False)
+    page = (folder / "leaderboard/colours.md").read_text()
+    assert "pre-trained on ImageNet-1k, weights" in page
+    assert "an oracle starts from its weights of ImageNet-1k" in page
+    assert not list((folder / "leaderboard/teachers").glob("*.safetensors")), "what everybody has is not kept twice"
+    assert len(list((places.data() / "weights").glob("*.safetensors"))) == 1, "teacher and student share one file"
+
+
+def test_another_network_of_the_same_name_is_refused(folder: Path) -> None:
+    cli.main(["teacher", "import", "--task", "colours.toml", str(weights(folder / "a"))], standalone_mode=False)
+    with pytest.raises(UserError, match="another network of the same recipe"):
+        cli.main(["teacher", "import", "--task", "colours.toml", str(weights(folder / "b", 1))], standalone_mode=False)
+
+
+def test_a_task_may_name_the_file_and_its_place_changes_no_hash(folder: Path) -> None:
+    file = weights(folder / "w.safetensors")
+    named = TASK.replace(
+        'pretrained = { source = "ImageNet-1k" }', f'pretrained = {{ source = "ImageNet-1k", weights = "{file}" }}', 1
+    )
+    plain = load_task("colours.toml")
+    (folder / "colours.toml").write_text(named)
+    task = load_task("colours.toml")
+    assert task.protocol == plain.protocol
+    datasets = discover([]).datasets()
+    made = recipe.of_task(task, datasets)
+    assert made is not None
+    found = reference.obtain(folder, made, resident.of_task(task, datasets).source, torch.device("cpu"))
+    state = pretrained_state(f"timm:{MODEL}", file)
+    assert found.weights == reference.weights_hash(state)
+    assert not found.network.training
+
+
+def test_damaged_missing_and_foreign_weights_are_refused(folder: Path) -> None:
+    file = weights(folder / "w.safetensors")
+    with pytest.raises(UserError, match="there is no file"):
+        pretrained_state(f"timm:{MODEL}", folder / "nothing")
+    cut = folder / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(UserError, match="are damaged"):
+        pretrained_state(f"timm:{MODEL}", cut)
+    other = folder / "other.safetensors"
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), other)
+    with pytest.raises(UserError, match=f"are not those of {MODEL}") as caught:
+        pretrained_state(f"timm:{MODEL}", other)
+    assert "timm's own names" in caught.value.hint
+
+
+def test_weights_that_cannot_be_fetched_say_how_to_bring_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(name: str, pretrained: bool) -> None:
+        raise OSError("We couldn't connect\nand more")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match="cannot be fetched: OSError: We couldn't connect") as caught:
+        pretrained_state(f"timm:{MODEL}", None)
+    assert "jkbench teacher import" in caught.value.hint
+
+
+def test_models_without_weights_and_unknown_ones_are_refused() -> None:
+    with pytest.raises(UserError, match="no timm model"):
+        pretrained_facts("timm:resnet1234")
+    with pytest.raises(UserError, match="has no trained weights"):
+        pretrained_facts("timm:resnet18.nothing")
+
+
+def test_a_task_says_one_origin_of_its_teacher() -> None:
+    training = {"learning_rate": 1e-3, "steps": 1, "batch": 2}
+    ready = {"source": "ImageNet-1k"}
+    for wrong in ({}, {"training": training, "pretrained": ready}):
+        with pytest.raises(ValidationError, match="either training or pretrained"):
+            Teacher(architecture="timm:resnet18", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="is no timm:MODEL"):
+        Teacher(architecture="vgg-9", pretrained=Pretrained(source="ImageNet-1k"))
+    assert "pretrained" not in Teacher(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
+    assert "pretrained" not in Student(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\n[student]',
+         '"timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"\npretrained = { source = "ImageNet" }\n[student]',
+         "takes images of 224 pixels, not of 48"),
+        (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining',
+         '"timm:tf_efficientnet_lite0"\npretrained = { source = "ImageNet-1k" }\ntraining',
+         "normalised differently"),
+        ('kind = "transfer"', 'kind = "distillation"', "the teacher has 1000 classes, colours has 2"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_before_anything_is_trained(folder: Path, old: str, new: str, told: str) -> None:
+    assert old in TASK
+    (folder / "colours.toml").write_text(TASK.replace(old, new))
+    task = load_task("colours.toml")
+    data = resident.of_task(task, discover([]).datasets())
+    with pytest.raises(UserError, match=told):
+        check_fit(task, data, [2])
+
+
+def test_an_oracle_is_not_run_where_its_weights_cannot_be_had(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, _, tail = TASK.partition("[student]")
+    (folder / "colours.toml").write_text(
+        head + '[student]\narchitecture = "vgg:4-M-4"\n' + tail[tail.index("training") :]
+    )
+    cli.main(["plan", "--task", "colours.toml", "--methods", "all"], standalone_mode=False)
+    out = capsys.readouterr()
+    assert "there are no weights of vgg:4-M-4" in out.out + out.err
+    with pytest.raises(UserError, match="there are no weights of vgg:4-M-4"):
+        cli.main(["plan", "--task", "colours.toml", "--methods", "finetune"], standalone_mode=False)
