@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +23,9 @@ class PaperTable(BaseModel):
     task: str
     stands_in: list[str] = Field(default_factory=list, description="tasks of a shorter protocol, on pages of their own")
     caption: str
-    published: str = Field(description="CSV file: row, column, test_accuracy in %")
+    published: str | None = Field(
+        default=None, description="CSV file: row, column, test_accuracy in %, certainty; none where no number is known"
+    )
     row: str = Field(description="the CSV column that names rows")
     column: str = Field(description="the CSV column that names columns: per_class, or noise_std")
     methods: dict[str, str] = Field(description="rows of the table as methods of the suite")
@@ -37,17 +40,25 @@ class PaperTable(BaseModel):
         return self
 
     @cached_property
+    def _lines(self) -> list[dict[str, str]]:
+        if self.published is None:
+            return []
+        with (self._folder / self.published).open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    @cached_property
     def numbers(self) -> dict[tuple[str, str], float]:
         """Published test accuracy in % by row and column, both as text."""
-        with (self._folder / self.published).open(encoding="utf-8", newline="") as stream:
-            return {
-                (line[self.row], line[self.column]): float(line["test_accuracy"]) for line in csv.DictReader(stream)
-            }
+        return {(line[self.row], line[self.column]): float(line["test_accuracy"]) for line in self._lines}
 
     @property
-    def columns(self) -> list[str]:
-        """In the order of the paper."""
-        return list(dict.fromkeys(column for _, column in self.numbers))
+    def recalled(self) -> set[tuple[str, str]]:
+        """Numbers that are written down from memory, not from the paper."""
+        return {(line[self.row], line[self.column]) for line in self._lines if line.get("certainty") == "recalled"}
+
+    def columns(self, shots: Sequence[object]) -> list[str]:
+        """In the order of the paper; where no number is known, the regimes of the task that runs it."""
+        return list(dict.fromkeys(column for _, column in self.numbers)) or [str(regime) for regime in shots]
 
 
 class Preset(BaseModel):

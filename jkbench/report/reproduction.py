@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jkbench import plan
+from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.preset import PaperTable
 from jkbench.records.schema import Shots
@@ -27,13 +28,15 @@ class Compared:
 
     row: str
     column: str
-    published: float
+    published: float | None
     ours: Interval | None
+    recalled: bool = False
+    """Whether the published number is from memory."""
 
     @property
     def difference(self) -> float | None:
         """Ours minus published."""
-        return None if self.ours is None else self.ours.mean - self.published
+        return None if self.ours is None or self.published is None else self.ours.mean - self.published
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Gain(Compared):
         if self.ours is None:
             return "not run"
         low, high = bounds(self.ours)
-        if low is None or high is None or low <= 0 <= high:
+        if self.published is None or low is None or high is None or low <= 0 <= high:
             return "not resolved"
         return "holds" if (low > 0) == (self.published > 0) else "does not hold"
 
@@ -58,7 +61,7 @@ class Gain(Compared):
         if self.ours is None:
             return "not run"
         low, high = bounds(self.ours)
-        if low is None or high is None:
+        if self.published is None or low is None or high is None:
             return "not resolved"
         return "holds" if low <= self.published <= high else "does not hold"
 
@@ -75,6 +78,13 @@ class Reproduction:
     stale: int
     labels: Mapping[str, str] = field(default_factory=dict)
     """The suite's name of each row of the paper."""
+    not_here: Mapping[str, str] = field(default_factory=dict)
+    """Rows that the task cannot run, with the reason."""
+
+    @property
+    def known(self) -> bool:
+        """Whether any number of this table has been published."""
+        return bool(self.table.numbers)
 
     @property
     def stands_in(self) -> bool:
@@ -100,11 +110,12 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Reproduction:
     """The page of a table, from a task's records on test images; the last epoch's numbers."""
-    labels = {row: plan.make(task, index, method).rows[0].label for row, method in table.methods.items()}
+    labels, not_here = _rows(table, task, index)
+    columns = table.columns(task.shots)
     chosen = choose(task, index, loaded, labels=list(labels.values()))
     found: dict[tuple[str, str], dict[int, float]] = {}
     for row, label in labels.items():
-        for column in table.columns:
+        for column in columns:
             shots, metric = _where(table, task, column)
             values = {
                 record.seed: 100 * record.metrics[metric]
@@ -116,26 +127,49 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Repr
             }
             found[row, column] = values
     cells = [
-        Compared(row, column, published, _interval(list(found.get((row, column), {}).values())))
-        for (row, column), published in table.numbers.items()
-        if row in labels
-    ]
+        Compared(
+            row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
+            (row, column) in table.recalled,
+        )
+        for row in table.methods
+        for column in columns
+        if (row, column) in table.numbers or not table.numbers
+    ]  # fmt: skip
     gains = [
         Gain(
             row,
             column,
-            table.numbers[row, column] - table.numbers[over, column],
+            _difference(table, row, over, column),
             _paired(found, row, over, column),
+            bool({(row, column), (over, column)} & table.recalled),
             over,
         )
         for row, over in table.gains
-        for column in table.columns
-        if (row, column) in table.numbers and (over, column) in table.numbers
+        for column in columns
+        if _difference(table, row, over, column) is not None or not table.numbers
     ]
     used = [record for record in chosen.records if record.status == "ok"]
     return Reproduction(
-        table, task, cells, gains, caption(task, arrange(task, used)) if used else [], chosen.stale, labels
-    )
+        table, task, cells, gains, caption(task, arrange(task, used)) if used else [], chosen.stale,
+        {row: labels.get(row, method) for row, method in table.methods.items()}, not_here,
+    )  # fmt: skip
+
+
+def _rows(table: PaperTable, task: Task, index: Index) -> tuple[dict[str, str], dict[str, str]]:
+    """The suite's labels of the paper's rows; and why a row cannot be run by this task."""
+    labels, not_here = {}, {}
+    for row, method in table.methods.items():
+        try:
+            labels[row] = plan.make(task, index, method).rows[0].label
+        except UserError as error:
+            not_here[row] = error.message
+    return labels, not_here
+
+
+def _difference(table: PaperTable, row: str, over: str, column: str) -> float | None:
+    """The published difference of two rows; None where one of them is not known."""
+    pair = table.numbers.get((row, column)), table.numbers.get((over, column))
+    return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
 
 
 def _where(table: PaperTable, task: Task, column: str) -> tuple[Shots, str]:
@@ -143,7 +177,7 @@ def _where(table: PaperTable, task: Task, column: str) -> tuple[Shots, str]:
     if table.column == "noise_std":
         std = float(column)
         return task.shots[0], f"accuracy@{std:g}" if std else "accuracy"
-    return int(column), "accuracy"
+    return "full" if column == "full" else int(column), "accuracy"
 
 
 def _interval(values: Sequence[float]) -> Interval | None:
@@ -157,7 +191,11 @@ def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over
 
 def render(page: Reproduction) -> str:
     """The page as Markdown. The same records give the same bytes."""
-    return render_markdown("reproduction.md.j2", page=page, number=_number, ours=_ours, signed=_signed)
+    return render_markdown("reproduction.md.j2", page=page, number=_published, ours=_ours, signed=_signed)
+
+
+def _published(cell: Compared) -> str:
+    return _number(cell.published) + (" (recalled)" if cell.recalled else "")
 
 
 def _number(value: float | None) -> str:
