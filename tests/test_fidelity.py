@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from jkbench.engine import fidelity, resident
-from jkbench.engine.trial import Ready, kept_references, make_ready, run
+from jkbench.engine.trial import Ready, kept_references, make_ready, run, train_and_score
 from jkbench.plugins.discovery import Index
 
 
@@ -68,7 +69,36 @@ def test_the_teacher_is_faithful_to_itself(index: Index, references: Path) -> No
 
 def test_records_carry_it_where_labels_are_shared(index: Index, references: Path, tmp_path: Path) -> None:
     names = {"agreement", "logit_distance", "jacobian_distance", "jacobian_cosine"}
-    for kind, method, expected in (("distillation", "jacobian", names), ("transfer", "lwf", set())):
+    of_source = {"source_distance", "source_agreement"}
+    for kind, method, expected in (("distillation", "jacobian", names), ("transfer", "lwf", of_source)):
         record = run(small.trial(index, method, kind), small.where(references, cache=tmp_path))
         assert record.status == "ok", record.message
-        assert names & set(record.metrics) == expected
+        assert (names | of_source) & set(record.metrics) == expected
+
+
+@pytest.mark.parametrize("method", ["lwf", "scratch"])
+def test_the_source_heads_drift_is_its_definition(index: Index, references: Path, tmp_path: Path, method: str) -> None:
+    made = ready(index, references, method, "transfer")
+    assert made.teacher is not None
+    metrics, _ = train_and_score(made)
+    student, teacher, images = made.student.eval(), made.teacher.network, made.scored
+    distances, same = [], []
+    with torch.no_grad():
+        for at in range(len(images)):
+            x = images.read(slice(at, at + 1))
+            mine, theirs = student(x).teacher_logits[0].double(), teacher(x).logits[0].double()
+            distances.append(sum((float(t) - float(s)) ** 2 for t, s in zip(theirs, mine, strict=True)))
+            same.append(int(mine.argmax()) == int(theirs.argmax()))
+    assert metrics["source_distance"] == pytest.approx(sum(distances) / len(distances), rel=1e-4)
+    assert metrics["source_agreement"] == pytest.approx(sum(same) / len(same))
+    for cache in (tmp_path, tmp_path):  # computed, then read back
+        record = run(small.trial(index, method, "transfer"), small.where(references, cache=cache))
+        assert record.metrics == metrics
+
+
+def test_measuring_the_drift_leaves_every_other_metric_as_it_was(index: Index, references: Path) -> None:
+    made = ready(index, references, "lwf", "transfer")
+    metrics, predicted = train_and_score(made)
+    without, same = train_and_score(dataclasses.replace(ready(index, references, "lwf", "transfer"), teaching=None))
+    assert {name: value for name, value in metrics.items() if not name.startswith("source_")} == without
+    assert predicted == same

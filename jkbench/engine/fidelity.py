@@ -1,7 +1,8 @@
 """Fidelity: how closely a student mimics its teacher, on images that it was not trained on.
 
 The paper's claim is that matching Jacobians makes a student mimic its teacher better, which accuracy alone does not
-show. Only where student and teacher share their labels.
+show. Where the student's labels are not the teacher's, the head for the teacher's outputs is compared instead: how far
+has it drifted from the teacher while the student learnt other labels?
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ JACOBIANS = 1000
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teacher on the scored images: its signals, computed once for all trials."""
+    """The teacher on the scored images: its signals, computed once for all trials.
+
+    ``some_images``, those at ``some``, are for Jacobians of the correct class: None where the teacher does not know it.
+    """
 
     images: Resident
     setting: Setting
     all_images: SignalCache
-    some_images: SignalCache
+    some_images: SignalCache | None
     some: Tensor
 
 
@@ -43,7 +47,7 @@ def teaching(teacher: Network, images: Resident, setting: Setting, store: Signal
         images=images,
         setting=setting,
         all_images=SignalCache(teacher, images, setting, store),
-        some_images=SignalCache(teacher, images.subset(index), setting, store, some),
+        some_images=SignalCache(teacher, images.subset(index), setting, store, some) if setting.same_labels else None,
         some=index,
     )
 
@@ -51,6 +55,7 @@ def teaching(teacher: Network, images: Resident, setting: Setting, store: Signal
 def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: Teaching) -> dict[str, float]:
     """Metrics of a student in evaluation mode, of its labels N and its logits N×K that are comparable to the teacher's.
 
+    Of other labels than the teacher's: those of `source_drift`. Of the same labels:
     ``agreement``: share of images with the teacher's label. ``logit_distance``: mean over images of
     sum_i (T_i − S_i)². ``jacobian_distance``: mean of ‖∇T_c − ∇S_c‖², c the correct class, by normalised pixels.
     ``jacobian_cosine``: mean cosine of ∇T_c and ∇S_c.
@@ -58,9 +63,11 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
     images, every = teacher.images, slice(None)
     theirs = teacher.all_images.get("logits", lambda live: live.logits, every)
     assert theirs is not None, "logits are never too large to keep"
+    if teacher.some_images is None:
+        return source_drift(comparable, theirs)
     found = {
         "agreement": float((predicted == theirs.argmax(1)).double().mean()),
-        "logit_distance": float((comparable - theirs).double().square().sum(1).mean()),
+        "logit_distance": logit_distance(comparable, theirs),
     }
     rows = teacher.some_images.get("jacobian correct", lambda live: live.jacobian(live.rows("correct")), every)
     if rows is not None:
@@ -74,3 +81,20 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
         found["jacobian_distance"] = float((of_student - of_teacher).square().sum(1).mean())
         found["jacobian_cosine"] = float(functional.cosine_similarity(of_student, of_teacher).mean())
     return found
+
+
+def source_drift(mine: Tensor, theirs: Tensor) -> dict[str, float]:
+    """How far the student's head for the teacher's outputs, N×K, is from the teacher's logits, N×K.
+
+    ``source_distance``: mean over images of sum_i (T_i − S_i)². ``source_agreement``: share of images with the same
+    largest output. A method that never trains this head leaves it at its random start.
+    """
+    return {
+        "source_distance": logit_distance(mine, theirs),
+        "source_agreement": float((mine.argmax(1) == theirs.argmax(1)).double().mean()),
+    }
+
+
+def logit_distance(mine: Tensor, theirs: Tensor) -> float:
+    """Mean over images of the squared distance of their logits, both N×K."""
+    return float((mine - theirs).double().square().sum(1).mean())

@@ -68,7 +68,7 @@ def calibration_error(scores: Tensor, labels: Tensor, bins: int = ECE_BINS) -> f
 def score(
     network: Network, images: Resident, teacher: Teaching | None, noise: Sequence[float], draws: int
 ) -> tuple[dict[str, float], list[int]]:
-    """Metrics by name, and the predicted labels. ``teacher`` only where its outputs are the same labels."""
+    """Metrics by name, and the predicted labels. ``teacher`` where the task has one."""
     clean, comparable = outputs(network, images)
     predicted = clean.argmax(1)
     metrics = {

@@ -155,7 +155,7 @@ def make_ready(
             for name in (pool, trial.split)
         }
         signals = SignalCache(teacher.network, train, setting, stores[pool], chosen)
-        taught = teaching(teacher.network, scored, setting, stores[trial.split]) if task.same_labels else None
+        taught = teaching(teacher.network, scored, setting, stores[trial.split])
     loop = kind(train, student, task.student.training, setting, trial.seed, network, signals, timeout)
     loop.prepare(method.inputs, _own_modules(loop, method, trial.seed))
     return Ready(

@@ -102,8 +102,10 @@ class Record(_Part):
         default_factory=dict,
         description="accuracy, nll, ece, accuracy@S (under noise of std S); where student and teacher share labels: "
         "agreement (with the teacher's labels), logit_distance (sum of squares), jacobian_distance and jacobian_cosine "
-        "(input gradients of the correct class, of up to 1,000 images); means over the scored images; shares in 0..1, "
-        "nll in nats",
+        "(input gradients of the correct class, of up to 1,000 images); where they do not: source_distance (sum of "
+        "squares between the teacher's logits and those of the student's head for them) and source_agreement (share of "
+        "images whose largest of these is the same), which older records lack; means over the scored images; shares in "
+        "0..1, nll in nats",
     )
     predictions: str | None = Field(default=None, description="predicted labels on the scored images, packed")
     curve_steps: list[int] = Field(default_factory=list, description="steps at which the curves were read")

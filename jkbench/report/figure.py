@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +16,7 @@ from jkbench.report.caption import per_shots
 from jkbench.report.grid import Block, Grid
 from jkbench.report.page import Page
 from jkbench.report.wording import per_class
+from jkbench.statistics import Interval
 
 # Okabe & Ito's colours, told apart with every kind of colour vision; yellow is too faint on white
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -30,11 +31,16 @@ def draw(page: Page) -> bytes | None:
     blocks = [block for block in grid.main if any(grid.cell(r, c).values for r in grid.labels for c in block.columns)]
     if not blocks:
         return None
+    single = len(grid.columns) == 1
+    return png(lambda: _single(grid, blocks[0]) if single else _lines(page, blocks))
+
+
+def png(make: Callable[[], Figure]) -> bytes:
+    """A figure made and saved in the suite's style, whatever the user's own: PNG without metadata."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams |= {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False}
-        single = len(grid.columns) == 1
-        figure = _single(grid, blocks[0]) if single else _lines(page, blocks)
+        figure = make()
         buffer = io.BytesIO()
         FigureCanvasAgg(figure)
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -56,44 +62,33 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
         panel.set_axis_off()
     for row in panels:
         row[0].set_ylabel(f"{grid.split} accuracy in %")
-    shown = {
-        label: handle for panel in panels.flat for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    ordered = [label for label in map(_named(grid), grid.labels) if label in shown]
-    figure.legend(
-        [shown[label] for label in ordered], ordered, loc="outside right center", frameon=False, handlelength=2.8
-    )
+    legend(figure, grid, panels.flat)
     figure.suptitle(page.task.title, fontsize=11)
     return figure
 
 
+def legend(figure: Figure, grid: Grid, panels: Iterable[Axes]) -> None:
+    """One legend for all panels, to their right: the rows that are drawn, in the order of the table."""
+    shown = {
+        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    ordered = [label for label in map(legend_name(grid), grid.labels) if label in shown]
+    figure.legend(
+        [shown[label] for label in ordered], ordered, loc="outside right center", frameon=False, handlelength=2.8
+    )
+
+
 def _panel(panel: Axes, grid: Grid, block: Block) -> None:
     along = block.along == "shots"
-    places = _places(grid) if along else [column.noise for column in block.columns]
+    places = regime_places(grid) if along else [column.noise for column in block.columns]
     if along:
         panel.set_xscale("log")
-    shifts = _shifts(places, len(grid.labels), along)
-    for row, (label, colour, marker, line) in enumerate(_styles(grid.labels)):
+    shifts = sideways(places, len(grid.labels), along)
+    for row, label in enumerate(grid.labels):
         points = [
             (place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)
         ]
-        known = [(shifts(place, row), found) for place, found in points if found is not None]
-        if not known:  # nothing of it has been run here
-            continue
-        apart = label in grid.apart
-        panel.errorbar(
-            [place for place, _ in known],
-            [100 * interval.mean for _, interval in known],
-            yerr=[100 * (interval.half_width or 0.0) for _, interval in known],
-            label=_named(grid)(label),
-            color="#777777" if apart else colour,
-            linestyle="--" if apart else line,
-            marker=marker,
-            markersize=5,
-            linewidth=1.3,
-            elinewidth=0.9,
-            capsize=2,
-        )
+        draw_row(panel, grid, label, [(shifts(place, row), found) for place, found in points if found is not None], 100)
     panel.set_xticks(places, [str(column.shots) if along else f"{column.noise:g}" for column in block.columns])
     if along:  # regimes that have not been run have their place, and no point is cut off
         low, high = panel.get_xlim()
@@ -104,7 +99,28 @@ def _panel(panel: Axes, grid: Grid, block: Block) -> None:
     panel.set_axisbelow(True)
 
 
-def _named(grid: Grid) -> Callable[[str], str]:
+def draw_row(panel: Axes, grid: Grid, label: str, points: Sequence[tuple[float, Interval]], scale: float) -> None:
+    """A row's means and intervals, times ``scale``, in the colour, marker and line that it has in every figure."""
+    if not points:  # nothing of it has been run here
+        return
+    _, colour, marker, line = row_styles(grid.labels)[grid.labels.index(label)]
+    apart = label in grid.apart
+    panel.errorbar(
+        [place for place, _ in points],
+        [scale * interval.mean for _, interval in points],
+        yerr=[scale * (interval.half_width or 0.0) for _, interval in points],
+        label=legend_name(grid)(label),
+        color="#777777" if apart else colour,
+        linestyle="--" if apart else line,
+        marker=marker,
+        markersize=5,
+        linewidth=1.3,
+        elinewidth=0.9,
+        capsize=2,
+    )
+
+
+def legend_name(grid: Grid) -> Callable[[str], str]:
     """A row's name in a legend."""
     return lambda label: f"{label} (reference)" if label in grid.apart else label
 
@@ -114,13 +130,13 @@ def _single(grid: Grid, block: Block) -> Figure:
     figure = Figure(figsize=(_WIDTH, 0.32 * len(grid.labels) + 1.3), layout="constrained")
     panel = figure.subplots()
     column = block.columns[0]
-    for row, (label, colour, marker, _) in enumerate(_styles(grid.labels)):
+    for row, (label, colour, marker, _) in enumerate(row_styles(grid.labels)):
         found = grid.cell(label, column).interval
         if found is not None:
             width, mean = 100 * (found.half_width or 0.0), 100 * found.mean
             shade = "#777777" if label in grid.apart else colour
             panel.errorbar([mean], [row], xerr=[width], color=shade, marker=marker, capsize=2.5, linestyle="none")
-    names = list(map(_named(grid), grid.labels))
+    names = list(map(legend_name(grid), grid.labels))
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
     panel.set_xlabel(f"{grid.split} accuracy in %, {per_class(column.shots)}")
@@ -129,7 +145,7 @@ def _single(grid: Grid, block: Block) -> Figure:
     return figure
 
 
-def _places(grid: Grid) -> list[float]:
+def regime_places(grid: Grid) -> list[float]:
     """Where the regimes stand: images per class; the full data at its average number, as the records say."""
     numbers = []
     for shots, counts in per_shots(grid, lambda r: round(r.data.train_images / r.data.classes) if r.data else None):
@@ -141,7 +157,7 @@ def _places(grid: Grid) -> list[float]:
     return numbers
 
 
-def _shifts(places: Sequence[float], rows: int, log: bool) -> Callable[[float, int], float]:
+def sideways(places: Sequence[float], rows: int, log: bool) -> Callable[[float, int], float]:
     """A function (place, row) → shifted place."""
     scale = np.log(places) if log else np.asarray(places)
     nearest = float(np.diff(scale).min()) if len(places) > 1 else 1.0
@@ -153,7 +169,7 @@ def _shifts(places: Sequence[float], rows: int, log: bool) -> Callable[[float, i
     return shift
 
 
-def _styles(labels: Sequence[str]) -> list[tuple[str, str, str, str]]:
+def row_styles(labels: Sequence[str]) -> list[tuple[str, str, str, str]]:
     """A colour, a marker and a line for each row; rows that share a colour differ in both others."""
     lines = ["-", ":", "-."]
     return [

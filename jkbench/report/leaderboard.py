@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jkbench.files import write_atomically
-from jkbench.report import figure, markup, tidy
+from jkbench.report import figure, markup, tidy, transfer_figure
 from jkbench.report.chosen import Chosen
 from jkbench.report.page import Page, compose
 
 
 def write_leaderboard(folder: Path, pages: Sequence[Chosen]) -> list[Path]:
-    """Write an index and, for each task, its page as Markdown, LaTeX, CSV and a figure; returns what was written.
+    """Write an index and, for each task, its page as Markdown, LaTeX, CSV and a figure, a transfer task's with a second
+    one; returns what was written.
 
     The same records give the same bytes. A task without a finished trial has no figure.
     Raises `UserError` where the folder cannot be written.
@@ -32,12 +33,19 @@ def write_leaderboard(folder: Path, pages: Sequence[Chosen]) -> list[Path]:
 def render(page: Page) -> dict[str, str | bytes]:
     """The files of one page by name."""
     name = page.task.name
-    image = figure.draw(page)
+    image, second = figure.draw(page), transfer_figure.draw(page)
     files: dict[str, str | bytes] = {
-        f"{name}.md": markup.render_markdown("page.md.j2", page=page, figure=image is not None),
+        f"{name}.md": markup.render_markdown(
+            "page.md.j2",
+            page=page,
+            figure=image is not None,
+            second_figure=transfer_figure.says(page) if second else "",
+        ),
         f"{name}.tex": markup.render_tex("page.tex.j2", page=page),
         f"{name}.csv": tidy.to_csv(page),
     }
     if image is not None:
         files[f"{name}.png"] = image
+    if second is not None:
+        files[f"{name}-transfer.png"] = second
     return files

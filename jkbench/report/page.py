@@ -12,6 +12,7 @@ from jkbench.report.checks import disagreements, one_protocol
 from jkbench.report.chosen import Chosen
 from jkbench.report.grid import Grid, arrange
 from jkbench.report.tables import View, further_views, gain_views, main_cells, main_view
+from jkbench.report.transfer import Transfer, transfer
 from jkbench.report.wording import LOST, code, listed, per_class, plural
 from jkbench.task import Task
 
@@ -32,6 +33,7 @@ class Page:
     gain_tables: list[View]
     gain_notes: list[str]
     resolution: list[str]
+    transfer: Transfer | None
     further: list[View]
     lost: list[str]
     counts: list[str]
@@ -66,6 +68,7 @@ def compose(chosen: Chosen) -> Page:
         gain_tables=gain_views(grid, gains),
         gain_notes=_gain_notes(task, grid, gains),
         resolution=_resolution(grid),
+        transfer=transfer(task, grid),
         further=further_views(task, grid),
         lost=[
             f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}: {code(r.reason)}"

@@ -161,13 +161,14 @@ def further_views(task: Task, grid: Grid) -> list[View]:
     for metric, title, scale, digits in tables:
         if metric in grid.metrics:
             block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
-            views.append(_plain_view(grid, block, title, scale, digits))
+            views.append(plain_view(grid, block, title, scale, digits))
     if task.kind != "robustness":
-        views += [_plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
+        views += [plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
     return views
 
 
-def _plain_view(grid: Grid, block: Block, title: str, scale: float, digits: int) -> View:
+def plain_view(grid: Grid, block: Block, title: str, scale: float, digits: int) -> View:
+    """Means and intervals of a metric, nothing ranked, what was lost not told again."""
     usual = analysis.usual_n(main_cells(grid))
 
     def row(label: str) -> Row:

@@ -7,6 +7,7 @@ import pandas as pd
 from jkbench.report import analysis
 from jkbench.report.grid import Column, Grid
 from jkbench.report.page import Page
+from jkbench.statistics import share_interval
 
 COLUMNS = [
     "task",
@@ -36,14 +37,26 @@ COLUMNS = [
     "trainable_parameters",
     "timed_alone",
 ]
+TRANSFER_COLUMNS = [
+    "below_baseline",
+    "below_baseline_low",
+    "below_baseline_high",
+    "images_to_baseline",
+    "images_to_baseline_low",
+    "images_to_baseline_high",
+    "images_to_baseline_n",
+]
 
 
 def tidy(page: Page) -> pd.DataFrame:
-    """The page as a data frame with the columns `COLUMNS`.
+    """The page as a data frame with the columns `COLUMNS`, a transfer task's with `TRANSFER_COLUMNS` after them.
 
     Shares lie in 0..1, nll in nats, gains in the metric's unit; half-widths are those of 95 % t-intervals, gain_p is
-    adjusted for the page's family. Empty: there is none (in_tie_group for references and for metrics that are not
-    ranked).
+    adjusted for the page's family. below_baseline counts seeds, of gain_n; low and high are the rate's exact interval.
+    images_to_baseline are the images per class at which the row first has the accuracy that the baseline has in the
+    line's regime, where that has ten times the images of another; the fewest that were run stand for "these or fewer",
+    inf for "not within the regimes that were run", low and high are a bootstrap's. Empty: there is
+    none (in_tie_group for references and for metrics that are not ranked).
     """
     grid = page.grid
     columns = [Column(shots, metric) for shots in grid.shots for metric in grid.metrics]
@@ -58,8 +71,9 @@ def tidy(page: Page) -> pd.DataFrame:
             line |= _identity(grid, label, column) | _value(grid, label, column) | _costs(grid, label, column)
             if column in tied and label in grid.ranked:
                 line["in_tie_group"] = label in tied[column]
-            lines.append(line | _gain(page, label, column))
-    return pd.DataFrame(lines, columns=COLUMNS).astype(object)
+            lines.append(line | _gain(page, label, column) | _transfer(page, label, column))
+    names = COLUMNS if page.transfer is None else [*COLUMNS, *TRANSFER_COLUMNS]
+    return pd.DataFrame(lines, columns=names).astype(object)
 
 
 def to_csv(page: Page) -> str:
@@ -95,6 +109,19 @@ def _gain(page: Page, label: str, column: Column) -> dict[str, object]:
         return {}
     found = gain.interval
     return {"gain": found.mean, "gain_half_width": found.half_width, "gain_n": found.n, "gain_p": gain.p}
+
+
+def _transfer(page: Page, label: str, column: Column) -> dict[str, object]:
+    if page.transfer is None or column not in page.grid.columns:
+        return {}
+    line: dict[str, object] = {}
+    if (count := page.transfer.below.get((label, column))) is not None:
+        low, high = share_interval(count.hits, count.n)
+        line |= {"below_baseline": count.hits, "below_baseline_low": low, "below_baseline_high": high}
+    if (found := page.transfer.needed.get((label, column.shots))) is not None:
+        name = "images_to_baseline"
+        line |= {name: found.at, f"{name}_low": found.low, f"{name}_high": found.high, f"{name}_n": found.n}
+    return line
 
 
 def _costs(grid: Grid, label: str, column: Column) -> dict[str, object]:

@@ -4,7 +4,14 @@ Pure functions on numpy arrays. A row is a method (in one regime), a column is a
 Randomness comes only from a generator that the caller hands in.
 """
 
-from jkbench.statistics.intervals import Interval, detectable_difference, mean_interval, power_of_paired_t
+from jkbench.statistics.curves import Reached, first_reached, reach
+from jkbench.statistics.intervals import (
+    Interval,
+    detectable_difference,
+    mean_interval,
+    power_of_paired_t,
+    share_interval,
+)
 from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, SignFlip, max_statistic_test, sign_flip_test
 from jkbench.statistics.ties import holm, tie_group
 
@@ -12,12 +19,16 @@ __all__ = [
     "EXACT_UP_TO",
     "Interval",
     "MaxStatistic",
+    "Reached",
     "SignFlip",
     "detectable_difference",
+    "first_reached",
     "holm",
     "max_statistic_test",
     "mean_interval",
     "power_of_paired_t",
+    "reach",
+    "share_interval",
     "sign_flip_test",
     "tie_group",
 ]

@@ -40,6 +40,20 @@ def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> I
     return Interval(float(x.mean()), float(quantile * x.std(ddof=1) / math.sqrt(x.size)), int(x.size))
 
 
+def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a rate, in 0..1, after ``hits`` of ``n`` independent trials.
+
+    It covers the rate with at least ``level``, whatever the rate. Raises ValueError unless 0 ≤ hits ≤ n, n ≥ 1.
+    Source: Clopper & Pearson, *The use of confidence or fiducial limits*, Biometrika 1934.
+    """
+    if not (0 <= hits <= n and n >= 1 and 0 < level < 1):
+        raise ValueError(f"{hits} of {n} at level {level} is no rate")
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, hits, n - hits + 1) if hits else 0.0
+    high = stats.beta.isf(tail, hits + 1, n - hits) if hits < n else 1.0
+    return float(low), float(high)
+
+
 def power_of_paired_t(effect: float, n: int, level: float = 0.05) -> float:
     """The chance that a two-sided paired t-test on ``n`` pairs rejects at ``level``.
 
