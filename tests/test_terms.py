@@ -1,0 +1,71 @@
+"""What a term does in training: its curve, and its gradient by depth, against plain autograd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import small
+import torch
+from torch import nn
+
+from jkbench.engine import resident
+from jkbench.engine.trial import kept_references, make_ready
+from jkbench.plugins.discovery import Index
+from jkbench.theory.terms import Curve, Reach, conclusions, gradients, measure, write
+
+
+def test_gradients_by_depth_are_autograds_and_leave_no_trace(index: Index, references: Path) -> None:
+    made = small.trial(index, "lwf-jacobian", "transfer")
+    data = resident.of_task(made.task, made.datasets)
+    where = small.where(references)
+    ready = make_ready(made, small.CPU, data, kept_references(made, where, data))
+    before = {name: value.clone() for name, value in ready.student.state_dict().items()}
+    noise = ready.loop.noise.get_state()
+    found = gradients(ready)
+    assert all(torch.equal(value, before[name]) for name, value in ready.student.state_dict().items())
+    assert torch.equal(noise, ready.loop.noise.get_state())
+    ready.student.train()
+    batch = ready.loop.batch(0)
+    terms = dict(ready.method.loss(batch, *ready.loop.signals(batch)))
+    convolutions = [module for module in ready.student.body.modules() if isinstance(module, nn.Conv2d)]
+    assert set(found) == set(terms) == {"ce", "act", "jac"}
+    ready.student.zero_grad()
+    terms["jac"].backward()
+    for at, module in ((0, convolutions[0]), (2, convolutions[-1])):
+        assert module.weight.grad is not None
+        assert found["jac"][at] == pytest.approx(float(module.weight.grad.norm()), rel=1e-5)
+
+
+def test_rows_are_trained_as_their_trials_are(index: Index, references: Path, tmp_path: Path) -> None:
+    trials = [small.trial(index, "lwf-jacobian", "transfer", seed=seed, steps=6) for seed in (0, 1)]
+    curves, reaches = measure(trials, small.where(references))
+    assert [(curve.row, curve.term) for curve in curves] == [("lwf-jacobian", term) for term in ("ce", "act", "jac")]
+    expected = []
+    for trial in trials:
+        data = resident.of_task(trial.task, trial.datasets)
+        ready = make_ready(trial, small.CPU, data, kept_references(trial, small.where(references), data))
+        ready.method.fit(ready.loop)
+        values = ready.loop.trace.curves["ce"]
+        expected.append([value / values[0] for value in values])
+    assert curves[0].values == pytest.approx([(a + b) / 2 for a, b in zip(*expected, strict=True)])
+    pages = write(tmp_path, "small", "Small", "3 per class", 2, curves, reaches, ["Of a test."])
+    again = [path.read_bytes() for path in pages]
+    write(tmp_path, "small", "Small", "3 per class", 2, curves, reaches, ["Of a test."])
+    assert [path.read_bytes() for path in pages] == again
+    lines = [line.split("|")[1:3] for line in pages[1].read_text().splitlines() if line.startswith("| `lwf")]
+    assert [[cell.strip() for cell in line] for line in lines].count(["`lwf-jacobian`", "`jac`"]) == 2
+
+
+def test_sentences_say_what_the_numbers_say() -> None:
+    curves = [
+        Curve("a", "jac", (0, 1), (1.0, 0.25)),
+        Curve("b", "jac", (0, 1), (1.0, 1.06)),
+        Curve("a", "ce", (0,), (1.0,)),
+    ]
+    reaches = [Reach("a", "jac", (2.0, 1.0, 4.0), (0.0, 0.0, 0.0))]
+    assert list(conclusions(curves, reaches)) == [
+        "The term `jac` of `a` falls to 25 % of its first value.",
+        "The term `jac` of `b` ends at 106 % of its first value.",
+        "`a`: before the first step, the gradient of `jac` by the first convolution is 0.5 times that by the last.",
+    ]
