@@ -20,7 +20,13 @@ _HOME = {
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
     "prepared": "jkbench.data.prepared",
+    "drawn": "jkbench.data.photographs",
+    "photographs": "jkbench.data.photographs",
     "of_torchvision": "jkbench.fetching",
+    "files_of_torchvision": "jkbench.fetching",
+    "downloaded": "jkbench.fetching",
+    "labels_of": "jkbench.fetching",
+    "unpacked": "jkbench.fetching",
     "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
     **dict.fromkeys(
@@ -53,11 +59,17 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
+    from jkbench.data.photographs import drawn as drawn
+    from jkbench.data.photographs import photographs as photographs
     from jkbench.data.prepared import prepared as prepared
     from jkbench.data.prepared import with_validation as with_validation
     from jkbench.dataset import Dataset as Dataset
     from jkbench.errors import UserError as UserError
+    from jkbench.fetching import downloaded as downloaded
+    from jkbench.fetching import files_of_torchvision as files_of_torchvision
+    from jkbench.fetching import labels_of as labels_of
     from jkbench.fetching import of_torchvision as of_torchvision
+    from jkbench.fetching import unpacked as unpacked
     from jkbench.maths import attention_at as attention_at
     from jkbench.maths import attention_loss as attention_loss
     from jkbench.maths import attention_map as attention_map

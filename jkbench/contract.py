@@ -99,7 +99,7 @@ def check_dataset(source: Source) -> Iterator[Finding]:
         for name in ("train", "test")
     )
     shared = len(train & test)
-    published = bool(dataset.content)  # then its duplicates are part of it
+    published = bool(dataset.content) or dataset.fetched  # then its duplicates are part of it
     told = f"{shared} shared{', as published' if published else ''}" if shared else ""
     yield Finding("no image in both training and test", shared == 0 or published, told)
     counts = np.bincount(first["train"].labels, minlength=len(dataset.classes))

@@ -250,23 +250,23 @@ def test_validation_images_are_training_images_that_selection_leaves_out() -> No
 def test_the_command_imports_and_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "methods").mkdir()
     (root / "datasets").mkdir()
-    (root / "datasets/pets.py").write_text(
-        '"""Pets."""\nfrom jkbench import Dataset, of_torchvision, prepared, with_validation\n\n'
-        f'class Pets(Dataset):\n    content = "{CONTENT}"\n    classes = {CLASSES}\n\n'
+    (root / "datasets/birds.py").write_text(
+        '"""Birds."""\nfrom jkbench import Dataset, of_torchvision, prepared, with_validation\n\n'
+        f'class Birds(Dataset):\n    content = "{CONTENT}"\n    classes = {CLASSES}\n\n'
         "    def load(self):\n"
-        '        return with_validation(prepared("pets", self.classes, self.content, of_torchvision("Nothing")), 3)\n'
+        '        return with_validation(prepared("birds", self.classes, self.content, of_torchvision("Nothing")), 3)\n'
     )
     file = write(root / "mine.npz")
     plugins = ["--plugins", str(root)]
     cli.main(["data", "list", *plugins], standalone_mode=False)
-    assert "missing" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("pets"))
-    cli.main(["data", "import", "pets", str(file), *plugins], standalone_mode=False)
+    assert "missing" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("birds"))
+    cli.main(["data", "import", "birds", str(file), *plugins], standalone_mode=False)
     assert "30 training and 12 test images" in capsys.readouterr().out
-    cli.main(["data", "import", "pets", str(file), *plugins], standalone_mode=False)  # once more is no harm
+    cli.main(["data", "import", "birds", str(file), *plugins], standalone_mode=False)  # once more is no harm
     assert "30 training and 12 test images" in capsys.readouterr().out
-    cli.main(["data", "prepare", "pets", *plugins], standalone_mode=False)
+    cli.main(["data", "prepare", "birds", *plugins], standalone_mode=False)
     assert "30 train, 21 selection, 9 validation, 12 test images" in capsys.readouterr().out
     cli.main(["data", "list", *plugins], standalone_mode=False)
-    assert str(prepared.path("pets")) in capsys.readouterr().out
+    assert str(prepared.path("birds")) in capsys.readouterr().out
     with pytest.raises(UserError, match="its plugin"):
         cli.main(["data", "import", "digits", str(file), *plugins], standalone_mode=False)

@@ -56,7 +56,7 @@ class Split:
         for start in range(0, self.shape[0], size):
             stop = start + size
             yield self.stored[start:stop] if self.at is None else self.stored[self.at[start:stop]]
-        _let_go(self.stored)
+            _let_go(self.stored)
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
         """The images at these positions, or where a mask is true."""

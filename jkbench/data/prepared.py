@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +54,14 @@ def prepared(
     to do.
     """
     if not is_prepared(name):
-        with _alone(name):
+        with alone(name):
             if not is_prepared(name):
                 keep(name, classes, content, fetched(name, fetch))
     return kept(name, classes, content)
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """One process prepares, the others wait for it."""
     with ExitStack() as held:
         try:
@@ -88,12 +89,15 @@ def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[
         ) from error
 
 
-def kept(name: str, classes: Sequence[str], content: str) -> dict[str, Split]:
-    """The splits of a prepared folder, as memory maps. `UserError` where it is damaged, or holds other images."""
+def kept(name: str, classes: Sequence[str], content: str, again: str = "") -> dict[str, Split]:
+    """The splits of a prepared folder, as memory maps. `UserError` where it is damaged, or holds other images.
+
+    ``again`` says how the folder is made again, where ``jkbench data prepare NAME`` does not.
+    """
     folder = path(name)
-    again = f"delete it, then jkbench data prepare {name}"
+    again = again or f"delete it, then jkbench data prepare {name}"
+    told = about(name, again)
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         held = {
             part: Split(_map(folder / f"{part}_images.npy"), np.load(folder / f"{part}_labels.npy"), ordered=True)
             for part in PARTS
@@ -102,12 +106,23 @@ def kept(name: str, classes: Sequence[str], content: str) -> dict[str, Split]:
         found = content_of(held)
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise UserError(f"the images in {folder} are damaged: {error}", again) from None
-    if not isinstance(about, dict) or about.get("content") != found:
+    if told.get("content") != found:
         raise UserError(f"the images in {folder} are damaged: they are not those that were prepared", again)
     if content and found != content:
         raise UserError(f"{folder} does not hold the published images of {name}", again)
-    _check(name, folder, held, about.get("classes"), classes, again)
+    _check(name, folder, held, told.get("classes"), classes, again)
     return held
+
+
+def about(name: str, again: str = "") -> dict[str, Any]:
+    """What a prepared folder says of itself. `UserError` where it says nothing that can be read."""
+    try:
+        told = json.loads((path(name) / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"the images in {path(name)} are damaged: {error}", again) from None
+    if not isinstance(told, dict):
+        raise UserError(f"the images in {path(name)} are damaged: {ABOUT} does not say what they are", again)
+    return told
 
 
 def _map(file: Path) -> NDArray[np.uint8]:
@@ -171,8 +186,11 @@ def content_of(splits: Mapping[str, Split]) -> str:
     return arrays.content({part: arrays.canonical(split) for part, split in splits.items()})
 
 
-def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, Split]) -> Path:
-    """Write a data set's folder. `UserError` where the images are not the published ones, or nothing can be written."""
+def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, Split], origin: str = "") -> Path:
+    """Write a data set's folder. `UserError` where the images are not the published ones, or nothing can be written.
+
+    ``origin`` is the hash of the images that these were resized from, where they were.
+    """
     ordered = {part: arrays.canonical(split) for part, split in splits.items()}
     found = arrays.content(ordered)
     if content and found != content:
@@ -189,7 +207,8 @@ def keep(name: str, classes: Sequence[str], content: str, splits: Mapping[str, S
                 for images in split.parts():
                     stream.write(images.tobytes())
             np.save(folder / f"{part}_labels.npy", split.labels.astype(np.int64))
-        (folder / ABOUT).write_text(json.dumps({"content": found, "classes": list(classes)}), encoding="utf-8")
+        told = {"content": found, "classes": list(classes)} | ({"origin": origin} if origin else {})
+        (folder / ABOUT).write_text(json.dumps(told), encoding="utf-8")
     return path(name)
 
 
