@@ -1,0 +1,119 @@
+"""The table of the estimators, from this folder's records and `cost.json`: `report.py chosen` names the rows to run."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jkbench.records.store import Store
+from jkbench.report.markup import pipe_table
+from jkbench.statistics import mean_interval
+
+HERE = Path(__file__).parent
+SHOTS = (5, 10)
+RECORDS = list(Store(HERE).read("digits-fewshot").records.values())
+
+
+def estimator(parameters: dict) -> str:
+    """A row without its weight."""
+    name = f"rows={parameters['rows']}" + (f",top={parameters['top']}" if parameters["rows"] == "top" else "")
+    return name + (",normalise=true" if parameters["normalise"] else "")
+
+
+def accuracies(split: str, method: str, shots: int, weight: float | None = None) -> dict[str, dict[int, float]]:
+    """Accuracy in % by estimator and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for record in RECORDS:
+        of_weight = weight is None or record.parameters.get("jac") == weight
+        if (record.split, record.method, record.shots, record.status) == (split, method, shots, "ok") and of_weight:
+            name = estimator(record.parameters) if method == "jacobian" else method
+            found.setdefault(name, {})[record.seed] = 100 * record.metrics["accuracy"]
+    return found
+
+
+def chosen() -> dict[str, float]:
+    """Each estimator's weight: the best mean accuracy on validation images over both regimes; the smaller of equals."""
+    weights = sorted({r.parameters["jac"] for r in RECORDS if r.method == "jacobian" and r.split == "validation"})
+    scores: dict[str, dict[float, float]] = {}
+    for weight in weights:
+        both = [accuracies("validation", "jacobian", shots, weight) for shots in SHOTS]
+        for name in both[0]:
+            scores.setdefault(name, {})[weight] = float(np.mean([list(cells[name].values()) for cells in both]))
+    return {name: max(by_weight, key=lambda w: (by_weight[w], -w)) for name, by_weight in scores.items()}
+
+
+def page() -> str:
+    """The study's page."""
+    weights = chosen()
+    costs = {step["label"]: step for step in json.loads((HERE / "cost.json").read_text())["steps"]}
+    plain = costs["distill"]
+    rows = []
+    for name in ["distill", *weights]:
+        method = "jacobian" if name in weights else "distill"
+        cells = [accuracies("test", method, shots, weights.get(name)).get(name, {}) for shots in SHOTS]
+        gains = []
+        for shots, cell in zip(SHOTS, cells, strict=True):
+            base = accuracies("test", "distill", shots)["distill"]
+            gain = mean_interval([cell[seed] - base[seed] for seed in sorted(cell)])
+            gains.append("" if method == "distill" else f"{gain.mean:+.1f} ± {gain.half_width or 0:.1f}")
+        # profile's labels leave out what is the task's usual value
+        cost = next(
+            (step for label, step in costs.items() if label != "distill" and _label(label) == name), plain
+        ) if method == "jacobian" else plain  # fmt: skip
+        means = [mean_interval(list(cell.values())) for cell in cells]
+        rows.append([
+            f"`{name}`", f"{weights[name]:g}" if name in weights else "",
+            *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *gains,
+            f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{cost['peak_memory_mb'] - plain['peak_memory_mb']:+.0f}",
+        ])  # fmt: skip
+    head = [
+        "estimator",
+        "jac",
+        "5 per class",
+        "10 per class",
+        "gain at 5",
+        "gain at 10",
+        "× distill",
+        "MiB over distill",
+    ]
+    seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
+    return TEXT.format(table=pipe_table([[c.replace("-", "−") if i else c for i, c in enumerate(r)] for r in rows], head),
+                       n=len(seeds))  # fmt: skip
+
+
+def _label(label: str) -> str:
+    """The estimator of a profile's row."""
+    inside = dict(part.split("=") for part in label.removeprefix("jacobian").strip("[]").split(",") if part)
+    rows = inside.get("rows", "auto").replace("auto", "correct")
+    name = f"rows={rows}" + (f",top={inside.get('top', '3')}" if rows == "top" else "")
+    return name + (",normalise=true" if inside.get("normalise") == "true" else "")
+
+
+TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overwritten. -->
+# Which estimator of the Jacobian should one take?
+
+`jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the test
+images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over `distill` are
+paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds that the table does
+not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of `distill`, and how
+much more memory the process took at its peak.
+
+{table}
+
+- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the number of classes.
+- `projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full match.
+  The teacher's side is new at every step and cannot be kept: it is computed live.
+- `differences`: `forward` by finite differences, without a second derivative.
+- `mean` is not in the table: it divides the term by the number of values, which is another weight.
+
+    bash studies/estimators/run.sh
+
+The records are in this folder (split "validation" and "test"), the profile in `cost.json`.
+"""
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["chosen"]:
+        print(",".join(f"jacobian[{name},jac={weight:g}]" for name, weight in chosen().items()))
+    else:
+        print(page(), end="")
