@@ -57,33 +57,23 @@ def page() -> str:
             base = accuracies("test", "distill", shots)["distill"]
             gain = mean_interval([cell[seed] - base[seed] for seed in sorted(cell)])
             gains.append("" if method == "distill" else f"{gain.mean:+.1f} ± {gain.half_width or 0:.1f}")
-        # profile's labels leave out what is the task's usual value
-        cost = next(
-            (step for label, step in costs.items() if label != "distill" and _label(label) == name), plain
-        ) if method == "jacobian" else plain  # fmt: skip
+        cost = next((step for label, step in costs.items() if _label(label) == name), plain)
+        more = cost["peak_memory_mb"] - plain["peak_memory_mb"]
         means = [mean_interval(list(cell.values())) for cell in cells]
         rows.append([
             f"`{name}`", f"{weights[name]:g}" if name in weights else "",
-            *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *gains,
-            f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{cost['peak_memory_mb'] - plain['peak_memory_mb']:+.0f}",
+            *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *(gain.replace("-", "−") for gain in gains),
+            f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{more:+.0f}".replace("-", "−"),
         ])  # fmt: skip
-    head = [
-        "estimator",
-        "jac",
-        "5 per class",
-        "10 per class",
-        "gain at 5",
-        "gain at 10",
-        "× distill",
-        "MiB over distill",
-    ]
+    head = ["estimator", "jac", *(f"{k} per class" for k in SHOTS), *(f"gain at {k}" for k in SHOTS)]
     seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
-    return TEXT.format(table=pipe_table([[c.replace("-", "−") if i else c for i, c in enumerate(r)] for r in rows], head),
-                       n=len(seeds))  # fmt: skip
+    return TEXT.format(table=pipe_table(rows, [*head, "× distill", "MiB over distill"]), n=len(seeds))
 
 
 def _label(label: str) -> str:
-    """The estimator of a profile's row."""
+    """The estimator of a profile's row, whose label leaves out what the task's rows usually have."""
+    if not label.startswith("jacobian"):
+        return ""
     inside = dict(part.split("=") for part in label.removeprefix("jacobian").strip("[]").split(",") if part)
     rows = inside.get("rows", "auto").replace("auto", "correct")
     name = f"rows={rows}" + (f",top={inside.get('top', '3')}" if rows == "top" else "")
@@ -93,15 +83,15 @@ def _label(label: str) -> str:
 TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overwritten. -->
 # Which estimator of the Jacobian should one take?
 
-`jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the test
-images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over `distill` are
-paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds that the table does
-not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of `distill`, and how
-much more memory the process took at its peak.
+`jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the
+test images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over
+`distill` are paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds that
+the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of
+`distill`, and how much more memory it takes at its peak.
 
 {table}
 
-- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the number of classes.
+- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the classes.
 - `projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full match.
   The teacher's side is new at every step and cannot be kept: it is computed live.
 - `differences`: `forward` by finite differences, without a second derivative.
