@@ -85,8 +85,8 @@ TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overw
 
 `jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the
 test images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over
-`distill` are paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds that
-the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of
+`distill` are paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds
+that the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of
 `distill`, and how much more memory it takes at its peak.
 
 {table}
