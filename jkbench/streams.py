@@ -2,7 +2,8 @@
 
 The names in use: ``split`` (carving a data set), ``subset`` (few-shot images), ``init`` (weights), ``order``
 (batches), ``augment`` (views, one stream a step), ``noise`` (input noise in training), ``test-noise`` (input noise in
-evaluation).
+evaluation), ``bound-source`` and ``bound-copies`` (which source images the transfer bound is measured on, and noisy
+copies of target images).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def write(folder: Path, quick: bool = False) -> tuple[list[Path], list[Check], l
         f"{NAME}.png": figure.draw(students),
         f"{NAME}.md": render_markdown(
             "theory.md.j2", checks=[_row(check) for check in checks], bounds=bounds, students=students, sigma=SIGMA,
-            limit=LIMIT, noise=figure.SIGMA, jitter=expansions.JITTER, ties=ties,
+            limit=LIMIT, noise=figure.SIGMA, jitter=expansions.JITTER, ties=ties, measured=measured(folder),
         ),
     }  # fmt: skip
     written = []
@@ -32,6 +32,11 @@ def write(folder: Path, quick: bool = False) -> tuple[list[Path], list[Check], l
         write_atomically(folder / name, content)
         written.append(folder / name)
     return written, checks, bounds
+
+
+def measured(folder: Path) -> list[str]:
+    """The tasks whose measured bound has a page in this folder (`jkbench.theory.bound_page`)."""
+    return sorted(path.stem.removeprefix("bound-") for path in folder.glob("bound-*.md"))
 
 
 def _row(check: Check) -> Sequence[str]:
