@@ -69,3 +69,26 @@ def test_sentences_say_what_the_numbers_say() -> None:
         "The term `jac` of `b` ends at 106 % of its first value.",
         "`a`: before the first step, the gradient of `jac` by the first convolution is 0.5 times that by the last.",
     ]
+
+
+def test_the_command_writes_a_page(nowhere: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a task file of a few steps; wrong combinations are refused."""
+    from jkbench.cli import cli
+
+    text = (Path(small.__file__).parents[1] / "jkbench/tasks/digits-transfer.toml").read_text()
+    short = text.replace("steps = 600, drop_at = 480", "steps = 4").replace("steps = 300, drop_at = 240", "steps = 4")
+    (nowhere / "few.toml").write_text(short.replace('name = "digits-transfer"', 'name = "few"'))
+    arguments = ["theory", "--terms", "few.toml", "--methods", "jacobian,lwf-jacobian", "--shots", "1,5"]
+    assert cli.main(arguments, standalone_mode=False) == 0
+    out = capsys.readouterr().out
+    assert "The term jac of jacobian" in out
+    page = (nowhere / "docs/terms-few.md").read_text()
+    assert "5 per class, mean over 1 seed." in page
+    assert (nowhere / "docs/terms-few.png").read_bytes().startswith(b"\x89PNG")
+    for words, told in (
+        (["--bound", "few.toml"], "two pages"),
+        (["--quick"], "--quick"),
+        (["--source", "x"], "--bound"),
+    ):
+        with pytest.raises(Exception, match=told):
+            cli.main([*arguments, *words], standalone_mode=False)

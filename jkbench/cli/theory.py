@@ -13,6 +13,7 @@ EPILOG = """\b
 Examples:
   jkbench theory --out docs
   jkbench theory --bound digits-transfer --seeds 3
+  jkbench theory --terms digits-transfer --methods jacobian,lwf-jacobian
 """
 
 _OF_BOUND = ("methods", "shots", "seeds", "plugins", "folder", "source", "source_images", "device")
@@ -28,8 +29,12 @@ _OF_BOUND = ("methods", "shots", "seeds", "plugins", "folder", "source", "source
     "--bound", "task_name", metavar="TASK", help="Measure the transfer bound on a task instead: bound-TASK.md and .png."
 )
 @click.option(
-    "--methods", default="lwf", show_default=True, metavar="NAME",
-    help="With --bound: whose students. Of several the first.",
+    "--terms", "of_terms", metavar="TASK",
+    help="Train rows of a task again and read their loss terms on the way instead: terms-TASK.md and .png.",
+)  # fmt: skip
+@click.option(
+    "--methods", default="lwf", show_default=True, metavar="NAMES",
+    help="With --bound: whose students, of several the first. With --terms: which rows.",
 )  # fmt: skip
 @options.shots
 @options.seeds
@@ -52,6 +57,7 @@ def theory(
     out: Path,
     quick: bool,
     task_name: str | None,
+    of_terms: str | None,
     methods: str,
     shots: str | None,
     seeds: str | None,
@@ -67,7 +73,19 @@ def theory(
     Figure 1. Ends with 1 where a whole form or a bound does not hold.
 
     With --bound, the transfer bound (Proposition 3) on a task of the suite: its images, its teacher and its students,
-    beside the gain that records have."""
+    beside the gain that records have. With --terms, how far each loss term falls and how much of its gradient
+    reaches the student's early layers."""
+    if task_name is not None and of_terms is not None:
+        raise click.UsageError("--bound and --terms are two pages: ask for one")
+    if of_terms is not None:
+        for name in ("source", "source_images"):
+            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} belongs to --bound TASK")
+        if quick:
+            raise click.UsageError("--quick does not go with --terms: fewer --seeds are quicker")
+        from jkbench.cli.terms import measure as measure_terms
+
+        return measure_terms(of_terms, methods, shots, seeds, plugins, folder, device, out)
     if task_name is not None:
         if quick:
             raise click.UsageError("--quick does not go with --bound: fewer --shots and --seeds are quicker")
@@ -77,7 +95,7 @@ def theory(
     for name in _OF_BOUND:
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             option = "--leaderboard" if name == "folder" else f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} belongs to --bound TASK")
+            raise click.UsageError(f"{option} belongs to --bound TASK or --terms TASK")
     import torch
 
     from jkbench.theory.page import write

@@ -1,0 +1,54 @@
+"""``jkbench theory --terms TASK``: what each loss term does in training, and where its gradient arrives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jkbench.cli import options
+from jkbench.errors import UserError
+
+
+def measure(
+    task_name: str, methods: str, shots: str | None, seeds: str | None, plugins: tuple[Path, ...], folder: Path,
+    device_name: str, out: Path,
+) -> int:  # fmt: skip
+    """Train these rows again at the largest of the regimes, and write the page of their terms."""
+    from jkbench import places
+    from jkbench.cli.run import check_device, train_teacher
+    from jkbench.execute import Setup
+
+    check_device(device_name)
+    plan, _ = options.make_plan(task_name, methods, plugins, shots, seeds or "1", "test", folder)
+    for row in plan.rows:
+        if row.source.broken:
+            raise UserError(str(row.source.broken), "name other methods with --methods, or mend the file")
+    regimes = list(dict.fromkeys(trial.shots for trial in plan.trials))
+    largest = max(regimes, key=lambda regime: float("inf") if regime == "full" else float(regime))
+    trials = [trial for trial in plan.trials if trial.shots == largest]
+
+    import torch
+
+    from jkbench.engine import environment
+    from jkbench.engine.trial import Where
+    from jkbench.report.wording import per_class
+    from jkbench.theory import terms
+
+    device = environment.device(device_name)
+    torch.set_num_threads(1)  # as in the trials of `jkbench run`: the same bits
+    setup = Setup(folder.resolve(), places.cache(), device.type)
+    train_teacher(plan, trials, setup)
+    curves, reaches = terms.measure(trials, Where(device, setup.folder, setup.cache))
+    task = plan.task
+    protocol = [
+        f"Task `{task.name}` version {task.version}, protocol `{task.protocol}`.",
+        f"Student `{task.student.architecture}`.",
+        f"Training: {task.student.training.describe()}.",
+    ]
+    count = len({trial.seed for trial in trials})
+    for path in terms.write(out, task.name, task.title, per_class(largest), count, curves, reaches, protocol):
+        click.echo(path)
+    for sentence in terms.conclusions(curves, reaches):
+        click.echo(sentence.replace("`", ""))
+    return 0
