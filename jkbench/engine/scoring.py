@@ -33,7 +33,7 @@ def outputs(network: Network, images: Resident, noise_std: float = 0.0, draw: in
     network.eval()
     stream = torch.Generator().manual_seed(seed_of("test-noise", noise_std, draw))
     by_label = comparable = torch.empty(0)
-    size = max(1, min(CHUNK, PIXELS // images.images[0, 0].numel()))
+    size = max(8, min(CHUNK, PIXELS // images.images[0, 0].numel()))
     for start in range(0, len(images), size):
         x = images.read(slice(start, start + size))
         if noise_std:
