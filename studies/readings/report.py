@@ -11,7 +11,13 @@ from jkbench.statistics import mean_interval
 from jkbench.task import load
 
 HERE = Path(__file__).parent
-TASKS = ("cifar100-teacher-12", "cifar100-teacher-4", "cifar100-teacher-augmented", "cifar100-batch-16")
+TASKS = (
+    "cifar100-teacher-12",
+    "cifar100-teacher-4",
+    "cifar100-teacher-augmented",
+    "cifar100-batch-16",
+    "cifar100-teacher-4-batch-128",
+)
 PUBLISHED = preset.load("jacobian-matching").tables["cifar100"].numbers
 
 
