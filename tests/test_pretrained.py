@@ -118,6 +118,9 @@ def test_a_whole_run_from_a_file_of_timms(folder: Path, capsys: pytest.CaptureFi
     page = (folder / "leaderboard/colours.md").read_text()
     assert "pre-trained on ImageNet-1k, weights" in page
     assert "an oracle starts from its weights of ImageNet-1k" in page
+    capsys.readouterr()
+    cli.main(["teacher", "list"], standalone_mode=False)
+    assert f"pre-trained timm:{MODEL} on ImageNet-1k, weights" in capsys.readouterr().out
     assert not list((folder / "leaderboard/teachers").glob("*.safetensors")), "what everybody has is not kept twice"
     assert len(list((places.data() / "weights").glob("*.safetensors"))) == 1, "teacher and student share one file"
 

@@ -34,11 +34,15 @@ def teacher() -> None:
 @options.leaderboard_folder
 @options.as_json
 def list_(folder: Path, as_json: bool) -> None:
-    """Say what reference networks are kept: recipe, accuracy, and the hash of their weights."""
+    """Say what reference networks are kept: recipe, accuracy, and the hash of their weights.
+
+    Pre-trained ones are kept beside the data, for all leaderboards."""
+    from jkbench import places
     from jkbench.recipe import described
 
     found: list[dict[str, Any]] = []
-    for file in sorted((folder / "teachers").glob("*.safetensors")):
+    kept = [*(folder / "teachers").glob("*.safetensors"), *(places.data() / "weights").glob("*.safetensors")]
+    for file in sorted(kept):
         content = described(file)
         recipe = (content or {}).get("recipe")
         if not content or not recipe:
@@ -46,8 +50,9 @@ def list_(folder: Path, as_json: bool) -> None:
             continue
         found.append(
             {
-                "file": str(file), "damaged": False, "role": recipe["role"], "architecture": recipe["architecture"],
-                "dataset": recipe["images"]["dataset"], "accuracy": content["accuracy"], "weights": content["weights"],
+                "file": str(file), "damaged": False, "role": recipe.get("role"), "architecture": recipe["architecture"],
+                "dataset": (recipe.get("images") or {}).get("dataset"),
+                "source": (recipe.get("pretrained") or {}).get("source"), "accuracy": content["accuracy"], "weights": content["weights"],
             }
         )  # fmt: skip
     if as_json:
@@ -59,10 +64,10 @@ def list_(folder: Path, as_json: bool) -> None:
         if entry["damaged"]:
             click.echo(f"{entry['file']}: damaged, or no network of jkbench")
         else:
-            click.echo(
-                f"{entry['role']} {entry['architecture']} on {entry['dataset']}: {100 * entry['accuracy']:.2f} %, "
-                f"weights {entry['weights']}, {entry['file']}"
-            )
+            what = f"pre-trained {entry['architecture']} on {entry['source']}"
+            if not entry["source"]:
+                what = f"{entry['role']} {entry['architecture']} on {entry['dataset']}: {100 * entry['accuracy']:.2f} %"
+            click.echo(f"{what}, weights {entry['weights']}, {entry['file']}")
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher train --task digits-fewshot\n")
