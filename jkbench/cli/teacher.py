@@ -52,7 +52,8 @@ def list_(folder: Path, as_json: bool) -> None:
             {
                 "file": str(file), "damaged": False, "role": recipe.get("role"), "architecture": recipe["architecture"],
                 "dataset": (recipe.get("images") or {}).get("dataset"),
-                "source": (recipe.get("pretrained") or {}).get("source"), "accuracy": content["accuracy"], "weights": content["weights"],
+                "source": (recipe.get("pretrained") or {}).get("source"), "accuracy": content["accuracy"],
+                "weights": content["weights"],
             }
         )  # fmt: skip
     if as_json:
