@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from jkbench import Dataset, Split, drawn, labels_of, photographs
+from jkbench import Dataset, Split, UserError, drawn, labels_of, photographs
+
+IMAGES = 8677
+"""Of the 101 classes, the background apart."""
 
 
 class Caltech101(Dataset):
@@ -40,6 +43,8 @@ class Caltech101(Dataset):
         held = Published(str(folder), download=True)
         place = labels_of(held.categories, self.classes, str(folder))
         root = Path(held.root) / "101_ObjectCategories"
+        if len(held.y) != IMAGES:  # torchvision lists whatever an unpacking that was stopped has left
+            raise UserError(f"{root} has {len(held.y)} images, not {IMAGES}", f"delete {root} and try again")
         files = [
             (root / held.categories[category] / f"image_{number:04d}.jpg", place[category])
             for category, number in zip(held.y, held.index, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from jkbench import task as tasks
@@ -32,7 +33,9 @@ def keep(name: str, folder: Path) -> None:
     kept = folder / "tasks" / path.name
     check_kept(name, folder)
     if not kept.is_file() or kept.resolve() != path.resolve():
-        write_atomically(kept, path.read_bytes())
+        text = path.read_text(encoding="utf-8")
+        # where a user keeps weights is no part of the task (nor of its protocol), and may hold a user's name
+        write_atomically(kept, re.sub(r',?\s*\bweights\s*=\s*("[^"\n]*"|\'[^\'\n]*\')', "", text))
 
 
 def check_kept(name: str, folder: Path) -> None:

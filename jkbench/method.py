@@ -22,7 +22,14 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A standard deviation, in units of normalised inputs."""
 
-Depth = Annotated[str, BeforeValidator(str), Field(pattern=r"^(all|first|last|[1-9]\d*(\+[1-9]\d*)*)$")]
+
+def _shallow_first(depth: object) -> str:
+    """``2+1`` and ``1+2`` are one row of a table."""
+    parts = str(depth).split("+")
+    return "+".join(map(str, sorted(set(map(int, parts))))) if all(p.isdecimal() for p in parts) else str(depth)
+
+
+Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=r"^(all|first|last|[1-9]\d*(\+[1-9]\d*)*)$")]
 """Which matched layers: ``all``, ``first`` (the shallowest), ``last`` (the deepest), or by number from the shallowest,
 ``2`` or ``1+3``."""
 

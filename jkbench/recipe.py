@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from jkbench import fingerprint, places
+from jkbench.errors import UserError
 from jkbench.plugins.source import Source
 from jkbench.task import REVISION, Images, Pretrained, Task, Training
 
@@ -29,12 +31,15 @@ class Recipe:
     dataset_code: str = ""
     seed: int = 0
     pretrained: Pretrained | None = None
+    file: str = ""
+    """Hash of the file of weights that the task names; empty where timm fetches them."""
 
     @property
     def content(self) -> dict[str, Any]:
         """What the hash is taken of, as JSON. Whoever else uses pre-trained weights uses the same."""
         if self.pretrained is not None:
-            return {"architecture": self.architecture, "pretrained": self.pretrained.model_dump(mode="json")}
+            content = {"architecture": self.architecture, "pretrained": self.pretrained.model_dump(mode="json")}
+            return content | ({"file": self.file} if self.file else {})
         assert self.training is not None
         assert self.images is not None
         return {
@@ -62,7 +67,9 @@ def of_task(task: Task, datasets: Mapping[str, Source], role: Role = "teacher") 
         return None
     network = task.teacher if role == "teacher" else task.student
     if network.pretrained is not None:
-        return Recipe(role, network.architecture, pretrained=network.pretrained)
+        weights = network.pretrained.weights
+        file = "" if weights is None else _hash_of_file(weights)
+        return Recipe(role, network.architecture, pretrained=network.pretrained, file=file)
     if task.teacher.training is None:
         return None
     images = task.teacher_images
@@ -74,6 +81,17 @@ def of_task(task: Task, datasets: Mapping[str, Source], role: Role = "teacher") 
         dataset_code=datasets[images.dataset].code,
         seed=task.teacher.seed,
     )
+
+
+@cache
+def _hash_of_file(file: Path) -> str:
+    try:
+        return fingerprint.of_bytes(file.read_bytes())
+    except OSError as error:
+        raise UserError(
+            f"the weights {file} that the task names cannot be read: {error.strerror}",
+            "mend the path in the task (it counts from the task's file), or leave it out: timm then fetches them",
+        ) from None
 
 
 METADATA = "jkbench"

@@ -226,6 +226,8 @@ class Task(_Model):
         if self.kind != "robustness" and not self.teacher:
             raise ValueError(f"a {self.kind} task needs a [teacher]")
         ready_made = self.teacher is not None and self.teacher.pretrained is not None
+        if self.student.pretrained is not None and not ready_made:
+            raise ValueError("a pre-trained student needs a pre-trained teacher, whose pixels are normalised alike")
         if ready_made and self.source:
             raise ValueError("a pre-trained teacher has seen its own source: drop [source]")
         if self.kind == "transfer" and not (self.source or ready_made):
@@ -291,6 +293,8 @@ def load(name: str) -> Task:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    for network in ("teacher", "student"):
+        _resolve_weights(content.get(network), path.parent)
     try:
         task = Task.model_validate(content)
     except ValidationError as error:
@@ -301,6 +305,13 @@ def load(name: str) -> Task:
     if task.name != path.stem:
         raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task bear the same name")
     return task
+
+
+def _resolve_weights(network: Any, folder: Path) -> None:
+    """A file of weights counts from the task's own folder."""
+    ready_made = network.get("pretrained") if isinstance(network, dict) else None
+    if isinstance(ready_made, dict) and isinstance(ready_made.get("weights"), str):
+        ready_made["weights"] = str((folder / ready_made["weights"]).resolve())
 
 
 def _explain(path: Path, error: ValidationError) -> Iterator[UserError]:

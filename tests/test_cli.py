@@ -197,7 +197,7 @@ def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.Cap
     data = resident.of_task(small, discover().datasets()).source
     kept = reference.load(work / "other", made, data, torch.device("cpu"))
     kept.network.head.bias.data += 1.0
-    changed = reference.Reference(made, kept.network, reference.weights_hash(kept.state), kept.accuracy, kept.classes)
+    changed = reference.Reference(made, kept.network, reference.weights_hash(kept.state), kept.accuracy)
     reference.store(changed, data, work / "other")
     teacher.write_bytes(other.read_bytes())
     assert teacher.read_bytes() != good

@@ -161,6 +161,13 @@ def test_taking_images_copies_none_until_they_are_read(root: Path) -> None:
     assert np.array_equal(np.concatenate(list(train.parts(7))), train.images)
 
 
+def test_splits_of_several_sizes_are_refused(root: Path) -> None:
+    larger = np.zeros((12, 8, 8, 3), np.uint8)
+    file = write(root / "two.npz", test_images=larger)
+    with pytest.raises(UserError, match=r"images of several sizes: .*test 8×8×3"):
+        prepared.read("pets", file, CLASSES)
+
+
 def test_validation_images_of_their_own_are_kept(root: Path) -> None:
     file = write(root / "three.npz", val_images=SPLITS["test"].images, val_labels=SPLITS["test"].labels)
     splits = prepared.read("pets", file, CLASSES)

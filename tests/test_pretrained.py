@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from conftest import ROOT
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from jkbench import places, recipe
+from jkbench import catalogue, places, plan, recipe
 from jkbench.cli import cli
 from jkbench.engine import reference, resident
 from jkbench.engine.trial import check_fit
@@ -19,10 +21,11 @@ from jkbench.models.network import build
 from jkbench.models.pretrained import pretrained_facts, pretrained_state
 from jkbench.plugins.discovery import discover
 from jkbench.records.store import Store
-from jkbench.task import Pretrained, Student, Teacher
+from jkbench.task import Pretrained, Student, Task, Teacher
 from jkbench.task import load as load_task
 
 MODEL = "test_efficientnet.r160_in1k"
+OTHER = "test_byobnet.r160_in1k"
 DATASET = '''"""Noise in three colours."""
 import numpy as np
 from jkbench import Dataset, carve
@@ -112,8 +115,12 @@ def test_a_whole_run_from_a_file_of_timms(folder: Path, capsys: pytest.CaptureFi
     records = list(Store(folder / "leaderboard").read("colours").records.values())
     assert {record.status for record in records} == {"ok"}, [record.message for record in records]
     assert {record.teacher.accuracy for record in records if record.teacher} == {None}
-    starts = {record.method: record.pairing.initial for record in records if record.pairing}
-    assert len(records) == len(starts) == 5
+    state = pretrained_state(f"timm:{MODEL}", file)
+    starts = {record.method: record.started_from for record in records}
+    assert starts == {
+        "scratch": None, "lwf": None, "lwf-jacobian": None, "attention": None,
+        "finetune": reference.weights_hash(state),
+    }  # fmt: skip
     cli.main(["leaderboard"], standalone_mode=False)
     page = (folder / "leaderboard/colours.md").read_text()
     assert "pre-trained on ImageNet-1k, weights" in page
@@ -147,6 +154,40 @@ def test_a_task_may_name_the_file_and_its_place_changes_no_hash(folder: Path) ->
     state = pretrained_state(f"timm:{MODEL}", file)
     assert found.weights == reference.weights_hash(state)
     assert not found.network.training
+
+
+def test_a_named_file_is_the_teacher_whatever_is_kept_of_its_architecture(folder: Path) -> None:
+    """Two files are two teachers; a file that is not there is refused before anything is trained."""
+    plain = TASK.replace(
+        'pretrained = { source = "ImageNet-1k" }',
+        'pretrained = { source = "ImageNet-1k", weights = "own.safetensors" }',
+        1,
+    )
+    (folder / "colours.toml").write_text(plain)
+    datasets, found = discover([]).datasets(), []
+    with pytest.raises(UserError, match=r"the weights .*own\.safetensors that the task names cannot be read"):
+        recipe.of_task(load_task("colours.toml"), datasets)
+    for seed in (0, 1):
+        weights(folder / "own.safetensors", seed)
+        recipe._hash_of_file.cache_clear()
+        task = load_task("colours.toml")
+        made = recipe.of_task(task, datasets)
+        assert made is not None
+        kept = reference.obtain(folder, made, resident.of_task(task, datasets).source, torch.device("cpu"))
+        found.append((made.hash, kept.weights))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+def test_a_kept_copy_of_a_task_does_not_say_where_its_weights_were(folder: Path) -> None:
+    weights(folder / "own.safetensors")
+    (folder / "colours.toml").write_text(
+        TASK.replace('source = "ImageNet-1k" }', 'source = "ImageNet-1k", weights = "own.safetensors" }', 1)
+    )
+    catalogue.keep("colours.toml", folder / "leaderboard")
+    kept = folder / "leaderboard/tasks/colours.toml"
+    assert "weights" not in kept.read_text()
+    assert load_task(str(kept)).protocol == load_task("colours.toml").protocol
 
 
 def test_damaged_missing_and_foreign_weights_are_refused(folder: Path) -> None:
@@ -212,6 +253,63 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(folder: Path, o
     data = resident.of_task(task, discover([]).datasets())
     with pytest.raises(UserError, match=told):
         check_fit(task, data, [2])
+
+
+@pytest.mark.parametrize("depth", ["9", "1+7"])
+def test_a_depth_that_is_not_there_is_refused_before_anything_is_trained(folder: Path, depth: str) -> None:
+    weights(folder / "w.safetensors")
+    cli.main(["teacher", "import", "--task", "colours.toml", "w.safetensors"], standalone_mode=False)
+    with pytest.raises(UserError, match="there is no matched layer") as caught:
+        cli.main(["run", "--task", "colours.toml", "--methods", f"attention[layers={depth}]"], standalone_mode=False)
+    assert "matched are 1 " in caught.value.hint
+    assert not Store(folder / "leaderboard").read("colours").records
+
+
+def test_depths_in_any_order_are_one_row() -> None:
+    index = discover([])
+    labels = {
+        plan.make(load_task("digits-transfer"), index, f"attention[layers={depth}]").rows[0].label
+        for depth in ("1+2", "2+1", "2+1+2")
+    }
+    assert labels == {"attention[layers=1+2]"}
+
+
+def test_missing_weights_of_an_oracle_are_refused_before_anything_is_trained(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And are brought by import --role student where they are another model's than the teacher's."""
+    head, _, tail = TASK.partition("[student]")
+    (folder / "colours.toml").write_text(head + "[student]" + tail.replace(MODEL, OTHER))
+    cli.main(["teacher", "import", "--task", "colours.toml", str(weights(folder / "t"))], standalone_mode=False)
+    real = timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **more: object) -> object:
+        if pretrained:
+            raise OSError("offline")
+        return real(name, pretrained=False, **more)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    command = ["run", "--task", "colours.toml", "--methods", "scratch,finetune", "--jobs", "1"]
+    with pytest.raises(UserError, match=f"the weights of {OTHER} cannot be fetched"):
+        cli.main(command, standalone_mode=False)
+    assert not Store(folder / "leaderboard").read("colours").records
+    torch.manual_seed(3)
+    save_file(real(OTHER, pretrained=False).state_dict(), folder / "s")
+    with pytest.raises(UserError, match="are not those of"):
+        cli.main(["teacher", "import", "--task", "colours.toml", str(folder / "s")], standalone_mode=False)
+    cli.main(
+        ["teacher", "import", "--task", "colours.toml", str(folder / "s"), "--role", "student"], standalone_mode=False
+    )
+    assert cli.main(command, standalone_mode=False) == 0
+
+
+def test_a_pretrained_student_needs_a_pretrained_teacher() -> None:
+    text = (ROOT / "jkbench/tasks/flowers-transfer-lite0.toml").read_text()
+    content = tomllib.loads(text)
+    content["teacher"] = {"architecture": "vgg-9", "training": {"learning_rate": 1e-3, "steps": 2, "batch": 4}}
+    content["source"] = {"dataset": "digits"}
+    with pytest.raises(ValidationError, match="needs a pre-trained teacher"):
+        Task.model_validate(content)
 
 
 def test_an_oracle_is_not_run_where_its_weights_cannot_be_had(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

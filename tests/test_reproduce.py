@@ -148,6 +148,10 @@ def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index
     assert "*recalled*: written down from memory" in text
     assert "`ce (pre-trained student, oracle)` cannot be run here: finetune is not defined on transfer tasks" in text
     assert "there are no weights of vgg-9" in text
+    page = compare(table("mit67"), tasks.load("mit67-transfer"), index, Loaded())
+    marked = {(gain.row, gain.column) for gain in page.gains if gain.recalled}
+    assert marked == {(gain.row, gain.column) for gain in page.gains if gain.column in ("5", "10")}
+    assert text.count("(recalled) |") == 12 + len(marked)
     assert "recalled" not in render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded()))
 
 

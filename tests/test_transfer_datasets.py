@@ -163,6 +163,10 @@ def test_caltech101_draws_30_training_images_and_up_to_50_for_test(
         monkeypatch, torchvision.datasets.Caltech101, "download", lambda held: lay_out_caltech(held, images)
     )
     plugin = dataset(index, "caltech101")
+    with pytest.raises(UserError, match="has 128 images, not 8677"):  # as an unpacking that was stopped leaves it
+        plugin.load()
+    assert not prepared.is_prepared(f"caltech101-{SIZE}")
+    monkeypatch.setitem(type(plugin)._files.__globals__, "IMAGES", 128)
     got = plugin.load()
     assert counts(got) == {"train": 60, "selection": 50, "validation": 10, "test": 53}
     label = plugin.classes.index("accordion")

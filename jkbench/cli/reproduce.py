@@ -54,11 +54,23 @@ def reproduce(
     for chosen, task in [presets.table_of(paper, name, task_name) for name in names or paper.tables]:
         if not page_only:
             assert run.callback is not None
-            code = max(code, run.callback(**_run_options(",".join(chosen.methods.values()), task, shots, seeds, folder,
-                                                         device, jobs, threads)))  # fmt: skip
+            methods = ",".join(_runnable(chosen, task, folder))
+            code = max(code, run.callback(**_run_options(methods, task, shots, seeds, folder, device, jobs, threads)))
         for each in [task] if task_name else [task, *chosen.stands_in]:
             _write(preset, chosen, each, folder, wanted=each == task)
     return code
+
+
+def _runnable(table: Any, task_name: str, folder: Path) -> list[str]:
+    """The table's methods, but for those that this task has nothing to run with; a word about each of these."""
+    from jkbench import catalogue
+    from jkbench.plugins.discovery import discover
+    from jkbench.report.reproduction import rows_of
+
+    _, not_here = rows_of(table, catalogue.load(task_name, folder), discover(()))
+    for row, reason in not_here.items():
+        click.echo(f"{row}: not run here: {reason}", err=True)
+    return [method for row, method in table.methods.items() if row not in not_here]
 
 
 def _run_options(

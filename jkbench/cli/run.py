@@ -257,10 +257,13 @@ def execute(trials: list[Trial], setup: Setup, store: Store | None) -> dict[str,
 
 
 def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
-    """See that the task's networks and images fit together; train its teacher, or check the kept one."""
+    """See that the task's networks and images fit together; train its teacher, and its pre-trained student where a row
+    starts from one, or check the kept ones."""
     sound = [trial for trial in trials if not trial.row.source.broken]
     if not sound:
         return
+    from functools import partial
+
     import torch
 
     from jkbench import recipe
@@ -271,16 +274,25 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
     environment.prepare()
     torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
     data = resident.of_task(plan.task, sound[0].datasets)
-    check_fit(plan.task, data, {trial.shots for trial in sound})
-    made = recipe.of_task(plan.task, sound[0].datasets)
-    if made is None:
-        return
+    rows = {trial.row.label: trial.row for trial in sound}.values()
+    depths = {
+        str(row.parameters[parameter.name])
+        for row in rows
+        for parameter in row.source.parameters
+        if parameter.annotation == "Depth"
+    }
+    check_fit(plan.task, data, {trial.shots for trial in sound}, depths)
+    roles: list[recipe.Role] = ["teacher"]
+    if any(row.source.facts.get("starts_pretrained") for row in rows):
+        roles.append("student")
     with Progress({}) as progress:
-        teacher = reference.obtain(
-            setup.folder, made, data.source, environment.device(setup.device),
-            lambda step, steps: progress.training("teacher", step, steps),
-        )  # fmt: skip
-        progress.say(f"teacher {teacher.describe()}")
+        for role in roles:
+            made = recipe.of_task(plan.task, sound[0].datasets, role)
+            if made is None:
+                continue
+            told = partial(progress.training, role)
+            trained = reference.obtain(setup.folder, made, data.source, environment.device(setup.device), told)
+            progress.say(f"{role if role == 'teacher' else 'pre-trained student'} {trained.describe()}")
 
 
 def describe(counts: dict[str, int]) -> str:

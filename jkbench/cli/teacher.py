@@ -120,11 +120,17 @@ def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) 
 @options.task()
 @options.plugins
 @options.leaderboard_folder
-def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
-    """Take a task's teacher from FILE. Damaged ones, and those of another recipe or other images, are refused."""
+@click.option(
+    "--role", type=click.Choice(["teacher", "student"]), default="teacher", show_default=True,
+    help="student: the network that the task's oracle starts from.",
+)  # fmt: skip
+def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any) -> None:
+    """Take a task's teacher from FILE. Damaged ones, and those of another recipe or other images, are refused.
+
+    Of a teacher that is pre-trained, FILE may also hold timm's own weights (safetensors)."""
     from jkbench.engine.reference import adopt
 
-    recipe, data = _of_task(task_name, plugins, folder)
+    recipe, data = _of_task(task_name, plugins, folder, role)
     found = adopt(file, folder.resolve(), recipe, data.source, _cpu())
     click.echo(found.describe())
 
@@ -135,15 +141,17 @@ def _cpu() -> Any:
     return torch.device("cpu")
 
 
-def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path) -> tuple[Recipe, TaskData]:
-    """The recipe of a task's teacher, and the task's images."""
+def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher") -> tuple[Recipe, TaskData]:
+    """The recipe of a task's teacher (or of the student that its oracle starts from), and the task's images."""
     from jkbench import catalogue, recipe
     from jkbench.engine import resident
     from jkbench.plugins.discovery import discover
 
     task, index = catalogue.load(task_name, folder), discover(plugins)
     sources = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
-    made = recipe.of_task(task, sources)
+    made = recipe.of_task(task, sources, role)
+    if made is None and task.teacher is not None:
+        raise UserError(f"{task.name} has no student that learnt what its teacher has")
     if made is None:
         raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
     return made, resident.of_task(task, sources)

@@ -72,6 +72,14 @@ class Split:
         return replace(self.take(new >= 0), labels=new[new >= 0], ordered=False)
 
 
+def check_one_size(name: str, splits: Mapping[str, Split]) -> None:
+    """Refuse splits whose images differ in size: a network would score both without a word."""
+    sizes = {key: split.shape[1:] for key, split in splits.items()}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{key} {'×'.join(map(str, size))}" for key, size in sizes.items())
+        raise UserError(f"data set {name!r}: images of several sizes: {told}", "one size for all splits")
+
+
 def _let_go(stored: NDArray[np.uint8]) -> None:
     """What has been read of a memory map counts as this process's memory until it is let go of."""
     held = getattr(stored, "_mmap", None)
@@ -94,6 +102,7 @@ def check(name: str, splits: Mapping[str, Split], classes: int) -> None:
             raise UserError(f"{where}: labels are {labels.dtype} {labels.shape} for {shape[0]} images", "integers N")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise UserError(f"{where}: labels lie in {labels.min()}..{labels.max()}", f"0..{classes - 1} are classes")
+    check_one_size(name, splits)
 
 
 def canonical(split: Split) -> Split:

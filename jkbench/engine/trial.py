@@ -102,6 +102,7 @@ class Ready:
     teaching: Teaching | None
     data: schema.Data
     pairing: schema.Pairing
+    started_from: str | None = None
 
 
 References = Callable[[recipe.Role], Reference]
@@ -142,7 +143,14 @@ def make_ready(
     train = resident.reside(splits[pool].take(chosen), data.normalisation, device)
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
-    student.load_state_dict(method.initial(Start(initial, lambda: _pretrained(task, references("student")))))
+    started_from: list[str] = []
+
+    def pretrained() -> Mapping[str, Tensor]:
+        found = references("student")
+        started_from.append(found.weights)
+        return _pretrained(task, found)
+
+    student.load_state_dict(method.initial(Start(initial, pretrained)))
     placed(student, device)
     network = None if teacher is None else teacher.network
     pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
@@ -174,6 +182,7 @@ def make_ready(
             classes=len(data.target.classes),
         ),
         pairing=_pairing(train, initial, loop),
+        started_from=started_from[0] if started_from else None,
     )
 
 
@@ -204,8 +213,11 @@ def signal_store(
     return SignalStore(cache / "signals", identity, len(data.target.splits[pool]))
 
 
-def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None:
-    """Build the task's networks once and ask for its regimes, before anything is trained. `UserError` tells all."""
+def check_fit(
+    task: Task, data: TaskData, shots: Iterable[schema.Shots], depths: Iterable[str] = ()
+) -> None:  # fmt: skip
+    """Build the task's networks once and ask for its regimes and for the ``depths`` that rows match at, before anything
+    is trained. `UserError` tells all."""
     channels, size = data.target.size
     classes, outputs = len(data.target.classes), data.outputs
     _check_pretrained(task, size)  # by itself: timm raises what it likes at images of another size
@@ -221,7 +233,11 @@ def check_fit(task: Task, data: TaskData, shots: Iterable[schema.Shots]) -> None
                     networks.append(build(network.architecture, channels, size, heads, 0))
         if len(networks) == 2:
             with problems.caught():
-                matched_layers(networks[0], networks[1], task.matching, torch.zeros(1, channels, size, size))
+                image = torch.zeros(1, channels, size, size)
+                pairs = matched_layers(networks[0], networks[1], task.matching, image)
+                for depth in sorted(depths):
+                    with problems.caught():
+                        Setting(pairs, task.same_labels, task.matching.batch_norm).select(depth)
         for regime in shots:
             with problems.caught():
                 subset(data.target.splits["train"].labels, regime, 0)
@@ -306,6 +322,7 @@ def facts(ready: Ready, where: Where) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": ready.data,
         "pairing": ready.pairing,
+        "started_from": ready.started_from,
         "curve_steps": trace.curve_steps,
         "curves": _finite(trace.curves),
         "cost": schema.Cost(

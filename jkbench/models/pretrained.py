@@ -67,7 +67,8 @@ def pretrained_state(architecture: str, file: Path | None) -> dict[str, Tensor]:
     except Exception as error:  # timm, its hub and the network beneath raise whatever they like
         raise UserError(
             f"the weights of {name} cannot be fetched: {type(error).__name__}: {str(error).splitlines()[0]}",
-            "without a network: jkbench teacher import --task TASK FILE, a safetensors file of this timm model",
+            "without a network: jkbench teacher import --task TASK FILE (--role student: the oracle's), a safetensors "
+            "file of this timm model",
         ) from error
     if file is not None:
         _load(model, name, file)

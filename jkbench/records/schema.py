@@ -112,6 +112,10 @@ class Record(_Part):
     curves: dict[str, list[float]] = Field(default_factory=dict, description="loss terms as weighted, by name")
     cost: Cost | None = None
     teacher: Teacher | None = None
+    started_from: str | None = Field(
+        default=None,
+        description="hash of the pre-trained weights that it started from; older records lack it",
+    )
     data: Data | None = None
     pairing: Pairing | None = None
     environment: Environment | None = None

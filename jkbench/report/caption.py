@@ -50,7 +50,7 @@ def _data(task: Task, records: Sequence[Record], split: str) -> str:
 
 def _images(images: Images) -> str:
     if images.classes is None:
-        return code(images.dataset)
+        return code(images.dataset) + (f" at {images.size}×{images.size} pixels" if images.size else "")
     return f"{code(images.dataset)} (its classes {', '.join(map(str, images.classes))})"
 
 

@@ -67,6 +67,8 @@ def disagreements(records: Iterable[Record]) -> list[str]:
             found.append(f"the row `{label}` mixes records of different code")
         if len({json.dumps(record.parameters, sort_keys=True) for record in group}) > 1:
             found.append(f"the row `{label}` mixes records of different parameters")
+        if len({record.started_from for record in group} - {None}) > 1:
+            found.append(f"the row `{label}` mixes records that started from different pre-trained weights")
     return found
 
 

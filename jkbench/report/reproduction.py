@@ -110,7 +110,7 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Reproduction:
     """The page of a table, from a task's records on test images; the last epoch's numbers."""
-    labels, not_here = _rows(table, task, index)
+    labels, not_here = rows_of(table, task, index)
     columns = table.columns(task.shots)
     chosen = choose(task, index, loaded, labels=list(labels.values()))
     found: dict[tuple[str, str], dict[int, float]] = {}
@@ -155,7 +155,7 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Repr
     )  # fmt: skip
 
 
-def _rows(table: PaperTable, task: Task, index: Index) -> tuple[dict[str, str], dict[str, str]]:
+def rows_of(table: PaperTable, task: Task, index: Index) -> tuple[dict[str, str], dict[str, str]]:
     """The suite's labels of the paper's rows; and why a row cannot be run by this task."""
     labels, not_here = {}, {}
     for row, method in table.methods.items():

@@ -16,7 +16,10 @@ import torch
 from torch import nn
 
 from jkbench.engine import environment, resident
+from jkbench.engine.loop import Diverged
 from jkbench.engine.trial import Ready, Where, kept_references, make_ready
+from jkbench.errors import UserError
+from jkbench.models.network import seeded
 from jkbench.plan import Trial
 
 _Values = dict[str, list[float]]
@@ -55,9 +58,14 @@ def measure(trials: Sequence[Trial], where: Where) -> tuple[list[Curve], list[Re
     runs: dict[str, list[tuple[_Values, list[int], _Values, _Values]]] = {}
     for trial in trials:
         data = resident.of_task(trial.task, trial.datasets)
-        ready = make_ready(trial, where.device, data, kept_references(trial, where, data), cache=where.cache)
-        start = gradients(ready)
-        ready.method.fit(ready.loop)
+        with seeded("layers", trial.seed):  # as in a trial
+            ready = make_ready(trial, where.device, data, kept_references(trial, where, data), cache=where.cache)
+            start = gradients(ready)
+        with seeded("layers", trial.seed):
+            try:
+                ready.method.fit(ready.loop)
+            except Diverged as error:
+                raise UserError(f"{trial.name} diverged: {error}", "take another weight") from None
         trace = ready.loop.trace
         run = (dict(trace.curves), list(trace.curve_steps), start, gradients(ready))
         runs.setdefault(trial.row.label, []).append(run)
