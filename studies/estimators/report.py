@@ -57,13 +57,16 @@ def page() -> str:
             base = accuracies("test", "distill", shots)["distill"]
             gain = mean_interval([cell[seed] - base[seed] for seed in sorted(cell)])
             gains.append("" if method == "distill" else f"{gain.mean:+.1f} ± {gain.half_width or 0:.1f}")
-        cost = next((step for label, step in costs.items() if _label(label) == name), plain)
-        more = cost["peak_memory_mb"] - plain["peak_memory_mb"]
+        cost = plain if method == "distill" else next((c for label, c in costs.items() if _label(label) == name), None)
+        price = ["–", "–"]
+        if cost is not None:
+            more = cost["peak_memory_mb"] - plain["peak_memory_mb"]
+            price = [f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{more:+.0f}".replace("-", "−")]
         means = [mean_interval(list(cell.values())) for cell in cells]
         rows.append([
             f"`{name}`", f"{weights[name]:g}" if name in weights else "",
             *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *(gain.replace("-", "−") for gain in gains),
-            f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{more:+.0f}".replace("-", "−"),
+            *price,
         ])  # fmt: skip
     head = ["estimator", "jac", *(f"{k} per class" for k in SHOTS), *(f"gain at {k}" for k in SHOTS)]
     seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
@@ -91,7 +94,8 @@ that the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 1
 
 {table}
 
-- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the classes.
+- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the classes (not
+  measured at 100 of them: the graph would hold as many backward passes).
 - `projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full match.
   The teacher's side is new at every step and cannot be kept: it is computed live.
 - `differences`: `forward` by finite differences, without a second derivative.
