@@ -59,6 +59,22 @@ class StepCost:
         return self.floor_milliseconds / self.milliseconds
 
 
+def _convolution_backward(
+    grad_out: Tensor, x: Tensor, weight: Tensor, _sizes: Any, _stride: Any, _padding: Any, _dilation: Any,
+    transposed: bool, _output_padding: Any, _groups: int, wanted: list[bool], **_: Any,
+) -> int:  # fmt: skip
+    """Multiplications and additions of a convolution's gradients by input and weight: each those of the forward pass.
+
+    Torch's own count takes every convolution's weight gradient for one without groups.
+    """
+    places = x if transposed else grad_out
+    one = 2 * places[:, 0].numel() * weight.numel()
+    return one * sum(wanted[:2])
+
+
+_FORMULAS: dict[Any, Callable[..., int]] = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 class _Counter(TorchDispatchMode):
     """Adds up operations, and the bytes of the operands and results of every kernel; views move nothing."""
 
@@ -69,7 +85,7 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        formula = _FORMULAS.get(func._overloadpacket) or flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.operations += formula(*args, **(kwargs or {}), out_val=out)
         if not func.is_view:
