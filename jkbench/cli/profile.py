@@ -68,6 +68,7 @@ def profile(
 def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: Any) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     plain = costs[0]
@@ -81,20 +82,20 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
         "images/s",
         "Mflop",
         "MB moved",
-        "peak MiB",
+        "step MiB",
         "floor ms",
         "of ceiling",
     ):
         table.add_column(head, justify="right")
     for cost in costs:
         table.add_row(
-            cost.label,
+            escape(cost.label),
             f"{cost.milliseconds:.2f}",
             f"{cost.milliseconds / plain.milliseconds:.2f}",
             f"{cost.images_per_second:,.0f}",
             f"{cost.operations / 1e6:.1f}",
             f"{cost.bytes / 1e6:.1f}",
-            f"{cost.peak_memory_mb:.0f}",
+            f"{cost.step_memory_mb:.0f}",
             f"{cost.floor_milliseconds:.3f}",
             f"{100 * cost.share:.1f} %",
         )

@@ -195,10 +195,14 @@ class Loop:
             if not self._stepped:
                 raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
             self._clock(step, began)
-        self._student_signals = None  # with the last graph
+        self.let_go()
+        self.trace.seconds = time.perf_counter() - began
+
+    def let_go(self) -> None:
+        """Of the last step's graph and gradients, which nobody reads any more."""
+        self._student_signals = None
         for parameter in self._parameters:
             parameter.grad = None
-        self.trace.seconds = time.perf_counter() - began
 
     @property
     def signals_seconds(self) -> float:

@@ -50,7 +50,8 @@ class StepCost:
     images_per_second: float
     operations: float
     bytes: float
-    peak_memory_mb: float
+    step_memory_mb: float
+    """MiB at its peak beyond what was there before: networks, images and optimiser apart."""
     floor_milliseconds: float
 
     @property
@@ -166,9 +167,15 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
         for taken, (_, loop, method) in zip(times, named, strict=True):
             taken += _seconds(partial(loop.unbudgeted_step, method), where.device, 1)
     costs = []
+    for _, loop, _ in named:
+        loop.let_go()
     for (label, loop, method), (operations, moved), taken in zip(named, counted, times, strict=True):
+        environment.trim()
         environment.reset_peak_memory(where.device)
+        before = environment.peak_memory_mb(where.device)
         loop.unbudgeted_step(method)
+        peak = environment.peak_memory_mb(where.device)
+        loop.let_go()
         median = statistics.median(taken[WARM_UP:])
         costs.append(
             StepCost(
@@ -177,7 +184,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
                 images_per_second=len(loop.order[0]) / median,
                 operations=operations,
                 bytes=moved,
-                peak_memory_mb=environment.peak_memory_mb(where.device),
+                step_memory_mb=peak - before,
                 floor_milliseconds=1000 * max(operations / limits.operations, moved / limits.bytes),
             )
         )

@@ -60,8 +60,7 @@ def page() -> str:
         cost = plain if method == "distill" else next((c for label, c in costs.items() if _label(label) == name), None)
         price = ["–", "–"]
         if cost is not None:
-            more = cost["peak_memory_mb"] - plain["peak_memory_mb"]
-            price = [f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{more:+.0f}".replace("-", "−")]
+            price = [f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{cost['step_memory_mb']:.0f}"]
         means = [mean_interval(list(cell.values())) for cell in cells]
         rows.append([
             f"`{name}`", f"{weights[name]:g}" if name in weights else "",
@@ -70,7 +69,7 @@ def page() -> str:
         ])  # fmt: skip
     head = ["estimator", "jac", *(f"{k} per class" for k in SHOTS), *(f"gain at {k}" for k in SHOTS)]
     seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
-    return TEXT.format(table=pipe_table(rows, [*head, "× distill", "MiB over distill"]), n=len(seeds))
+    return TEXT.format(table=pipe_table(rows, [*head, "× distill", "MiB a step"]), n=len(seeds))
 
 
 def _label(label: str) -> str:
@@ -90,7 +89,7 @@ TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overw
 test images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over
 `distill` are paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds
 that the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of
-`distill`, and how much more memory it takes at its peak.
+`distill`, and the memory that it takes beyond networks, images and optimiser.
 
 {table}
 
