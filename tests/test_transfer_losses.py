@@ -67,7 +67,7 @@ def test_attention_transfer_by_its_published_definition(architecture: str, index
                 q += channel**2
             vectors.append(q.ravel() / np.sqrt((q**2).sum()))
         expected.append(np.sqrt(((vectors[0] - vectors[1]) ** 2).sum()))
-    assert float(attention_loss(mine[0], theirs[0])) == pytest.approx(np.mean(expected), rel=1e-9)
+    assert attention_loss(mine[0], theirs[0]).item() == pytest.approx(np.mean(expected), rel=1e-9)
 
 
 @pytest.mark.parametrize("architecture", STUDENTS)
