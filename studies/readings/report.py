@@ -110,11 +110,7 @@ Accuracy in %; over `distill`: in points, paired by seed; act and jac: the term 
 the first; cosine: of the student's and the teacher's input gradient of the correct class, on validation images.
 n: seeds. One seed has no interval.
 
-    for task in studies/readings/tasks/*.toml; do
-        jkbench run --task $task --split validation --leaderboard studies/readings --shots 1 --seeds 100-100 \\
-            --methods 'scratch,distill,jacobian,jacobian[jac=100]'
-    done
-    python studies/readings/report.py > studies/readings/README.md
+    bash studies/readings/run.sh
 """
 
 if __name__ == "__main__":
