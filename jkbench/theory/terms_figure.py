@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def draw(curves: Sequence[Curve]) -> bytes:
-    """A PNG; the same curves give the same bytes. Terms are in units of their first value, on a logarithmic axis."""
+    """A PNG; the same curves give the same bytes. Terms are in units of their first value; one that falls
+    below a tenth of it has a logarithmic axis."""
     terms = list(dict.fromkeys(curve.term for curve in curves))
     rows = list(dict.fromkeys(curve.row for curve in curves))
     figure = Figure(figsize=(3.1 * len(terms) + 0.6, 3.4), layout="constrained")
@@ -30,7 +31,12 @@ def draw(curves: Sequence[Curve]) -> bytes:
                 markersize=3.5, linewidth=1.3, label=curve.row,
             )  # fmt: skip
         panel.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-        panel.set_yscale("log")
+        lowest = min(min(curve.values) for curve in curves if curve.term == term)
+        if 0 < lowest < 0.1:
+            panel.set_yscale("log")
+            panel.yaxis.set_major_formatter("{x:g}")
+        else:
+            panel.set_ylim(bottom=min(0.0, lowest))
         panel.set_title(f"term {term}", fontsize=9.5)
         panel.set_xlabel("step", fontsize=9)
         if not at:
