@@ -109,9 +109,9 @@ def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
 def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "jac") -> Iterator[str]:
     """What the numbers say of one term, in sentences."""
     for curve in (c for c in curves if c.term == term):
-        share = round(100 * curve.end)
-        verb = "falls to" if share < 100 else "rises to" if share > 100 else "stays at"
-        yield f"The term `{term}` of `{curve.row}` {verb} {share} % of its first value."
+        percent = round(100 * curve.end)
+        verb = "falls to" if percent < 100 else "rises to" if percent > 100 else "stays at"
+        yield f"The term `{term}` of `{curve.row}` {verb} {percent} % of its first value."
     for reach in (r for r in reaches if r.term == term):
         share = reach.start[0] / reach.start[-1] if reach.start[-1] else float("inf")
         told = f"`{reach.row}`: before the first step, the gradient of `{term}` by the first convolution is"
