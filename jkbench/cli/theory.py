@@ -49,7 +49,11 @@ _OF_BOUND = ("methods", "shots", "seeds", "plugins", "folder", "source", "source
     help="With --bound: so many images of the source at most.",
 )  # fmt: skip
 @click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="With --bound: where to train."
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda",
+    help="With --bound or --terms: where to train.",
 )
 @click.pass_context
 def theory(
