@@ -94,7 +94,7 @@ def answer(weights: dict[str, float]) -> Iterator[str]:
             -2: "worse in both",
         }
         if name != PAPERS:
-            yield f"- `{name}`: {', '.join(told)}: {words[sum(resolved)]}."
+            yield f"- `{name}`: {', '.join(told)}: {verdict[sum(resolved)]}."
 
 
 def _label(label: str) -> str:
