@@ -132,8 +132,8 @@ regime leaves zero out:
 
 {answer}
 
-The intervals are not adjusted for their number. `rows=correct` is the cheapest at many classes, with `rows=largest`; what
-is better than it above costs more a step.
+The intervals are not adjusted for their number. `rows=correct` is the cheapest at many classes, with `rows=largest`;
+what is better than it above costs more a step.
 
     bash studies/estimators/run.sh
 
