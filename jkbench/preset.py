@@ -29,6 +29,9 @@ class PaperTable(BaseModel):
     row: str = Field(description="the CSV column that names rows")
     column: str = Field(description="the CSV column that names columns: per_class, or noise_std")
     methods: dict[str, str] = Field(description="rows of the table as methods of the suite")
+    instead: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="by task that stands in: rows that it runs with other parameters"
+    )
     gains: list[tuple[str, str]] = Field(description="pairs of rows whose difference the paper speaks of")
     _folder: Path = PrivateAttr()
 
@@ -37,7 +40,17 @@ class PaperTable(BaseModel):
         strange = {row for pair in self.gains for row in pair} - set(self.methods)
         if strange:
             raise ValueError(f"gains of rows that are not there: {', '.join(sorted(strange))}")
+        strange = {row for rows in self.instead.values() for row in rows} - set(self.methods)
+        if strange:
+            raise ValueError(f"other parameters for rows that are not there: {', '.join(sorted(strange))}")
+        strange = set(self.instead) - set(self.stands_in)
+        if strange:
+            raise ValueError(f"other parameters for tasks that do not stand in: {', '.join(sorted(strange))}")
         return self
+
+    def methods_of(self, task: str) -> dict[str, str]:
+        """The table's rows as this task runs them."""
+        return self.methods | self.instead.get(task, {})
 
     @cached_property
     def _lines(self) -> list[dict[str, str]]:

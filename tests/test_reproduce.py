@@ -140,6 +140,33 @@ def test_a_task_that_stands_in_says_so(index: Index) -> None:
     assert compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, loaded).run == 0  # never the same table
 
 
+def test_a_task_that_stands_in_may_run_rows_with_other_parameters_and_says_which(index: Index) -> None:
+    early = tasks.load("cifar100-fewshot-early")
+    chosen = table("cifar100")
+    loaded = Loaded()
+    for label, value in {"distill": 0.20, "jacobian": 0.30, "jacobian[jac=100]": 0.26}.items():
+        (trial,) = plan.make(early, index, label, shots=[5], seeds=[0]).trials
+        loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": {"accuracy": value}})
+    page = compare(chosen, early, index, loaded)
+    (cell,) = [cell for cell in page.cells if (cell.row, cell.column) == ("ce+act+jac", "5")]
+    assert cell.ours is not None
+    assert cell.ours.mean == pytest.approx(26), "the row at weight 1 is another method"
+    text = render(page)
+    assert "`ce+act+jac` as `jacobian[jac=100]`" in text
+    assert "the paper's: `ce+jac` as" in text
+    assert page.labels["ce"] == "scratch"
+    assert chosen.methods_of("cifar100-fewshot") == chosen.methods_of("cifar100-fewshot-short") == chosen.methods
+
+
+@pytest.mark.parametrize(
+    ("instead", "complaint"),
+    [({"cifar100-fewshot-early": {"ce+act+jack": "jacobian"}}, "ce.act.jack"), ({"elsewhere": {}}, "elsewhere")],
+)
+def test_other_parameters_are_for_rows_and_tasks_that_are_there(instead: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        preset.PaperTable.model_validate({**table("cifar100").model_dump(), "instead": instead})
+
+
 def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index: Index) -> None:
     text = render(compare(table("mit67"), tasks.load("mit67-transfer"), index, Loaded()))
     assert "11.64 (recalled)" in text

@@ -70,7 +70,7 @@ def _runnable(table: Any, task_name: str, folder: Path) -> list[str]:
     _, not_here = rows_of(table, catalogue.load(task_name, folder), discover(()))
     for row, reason in not_here.items():
         click.echo(f"{row}: not run here: {reason}", err=True)
-    return [method for row, method in table.methods.items() if row not in not_here]
+    return [method for row, method in table.methods_of(task_name).items() if row not in not_here]
 
 
 def _run_options(

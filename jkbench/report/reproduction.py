@@ -92,6 +92,11 @@ class Reproduction:
         return self.task.name != self.table.task
 
     @property
+    def instead(self) -> list[str]:
+        """Rows that the task runs with other parameters than the table's own."""
+        return list(self.table.instead.get(self.task.name, {}))
+
+    @property
     def run(self) -> int:
         """Cells that have been run."""
         return sum(cell.ours is not None for cell in self.cells)
@@ -151,14 +156,14 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Repr
     used = [record for record in chosen.records if record.status == "ok"]
     return Reproduction(
         table, task, cells, gains, caption(task, arrange(task, used)) if used else [], chosen.stale,
-        {row: labels.get(row, method) for row, method in table.methods.items()}, not_here,
+        {row: labels.get(row, method) for row, method in table.methods_of(task.name).items()}, not_here,
     )  # fmt: skip
 
 
 def rows_of(table: PaperTable, task: Task, index: Index) -> tuple[dict[str, str], dict[str, str]]:
     """The suite's labels of the paper's rows; and why a row cannot be run by this task."""
     labels, not_here = {}, {}
-    for row, method in table.methods.items():
+    for row, method in table.methods_of(task.name).items():
         try:
             labels[row] = plan.make(task, index, method).rows[0].label
         except UserError as error:
