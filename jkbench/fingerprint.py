@@ -22,7 +22,7 @@ def of_bytes(*parts: bytes) -> str:
     return of_parts(parts)
 
 
-def of_parts(parts: Iterable[bytes]) -> str:
+def of_parts(parts: Iterable[bytes | memoryview]) -> str:
     """A hash of bytes that come in parts; how they are cut does not matter."""
     digest = hashlib.sha256()
     for part in parts:

@@ -43,6 +43,35 @@ def test_streamed_images_are_the_resident_ones(mapped: np.ndarray, monkeypatch: 
     assert held.read(slice(0, 5)).stride() == streamed.read(slice(0, 5)).stride(), "one layout: the same kernels"
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say which pages are in memory")
+@pytest.mark.parametrize("some", [False, True])
+def test_what_has_been_read_of_a_map_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: bool) -> None:
+    file = tmp_path / "many.npy"
+    np.save(file, np.zeros((2000, 40, 40, 3), dtype=np.uint8))
+    whole = Split(np.load(file, mmap_mode="c"), np.arange(2000) % 4)
+    split = whole.take(np.arange(0, 2000, 2)) if some else whole
+    monkeypatch.setattr(resident, "room", lambda device: 0)
+    streamed = resident.reside(split, resident.statistics(split), CPU)
+    assert in_memory(file) == 0
+    assert len(whole.stored[:1000].tobytes()) < 1024 * in_memory(file), "a plain read of the map does stay"
+    for _ in streamed.parts():
+        pass
+    streamed.read(torch.arange(len(split)))
+    streamed.read(slice(0, len(split)))
+    assert in_memory(file) == 0
+
+
+def in_memory(file: Path) -> int:
+    """KiB of this process's maps of a file that are in memory."""
+    mine, found = False, 0
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").split("\n"):
+        if "-" in line.split(" ", 1)[0]:
+            mine = line.endswith(str(file))
+        elif mine and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
 def test_a_trial_of_streamed_images_gives_the_same_record(
     index: Index, references: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

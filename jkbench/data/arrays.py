@@ -15,8 +15,8 @@ from jkbench.errors import UserError
 from jkbench.streams import numpy_stream
 
 SPLITS = ("train", "validation", "test")
-PART = 1000
-"""Images that are read at once where all of a split's are."""
+PART = 2**23
+"""Bytes that are read at once where all of a split's images are."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Split:
     at: NDArray[np.int64] | None = None
     ordered: bool = False
     """Whether these are known to be in canonical order."""
+    checked: str = ""
+    """Names the content of ``stored`` where all of it has been read and compared with its hash; else empty."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,7 +44,7 @@ class Split:
         if self.at is None:
             return self.stored
         found = self.stored[self.at]
-        _let_go(self.stored)
+        let_go(self.stored)
         return found
 
     @property
@@ -51,18 +53,19 @@ class Split:
         count = len(self.stored) if self.at is None else len(self.at)
         return (count, *self.stored.shape[1:])
 
-    def parts(self, size: int = PART) -> Iterator[NDArray[np.uint8]]:
-        """The images, ``size`` at a time: no more of them are in memory at once."""
+    def parts(self, size: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """The images, ``size`` at a time (`at_once` unless given): no more of them are in memory at once."""
+        size = size or at_once(self.shape)
         for start in range(0, self.shape[0], size):
             stop = start + size
             yield self.stored[start:stop] if self.at is None else self.stored[self.at[start:stop]]
-            _let_go(self.stored)
+            let_go(self.stored)
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
         """The images at these positions, or where a mask is true."""
         at = np.arange(len(self))[index]
         ordered = self.ordered and bool((np.diff(at) > 0).all())
-        return Split(self.stored, self.labels[at], at if self.at is None else self.at[at], ordered)
+        return replace(self, labels=self.labels[at], at=at if self.at is None else self.at[at], ordered=ordered)
 
     def of_classes(self, classes: Sequence[int]) -> Split:
         """The images of these classes, relabelled 0, 1, … in the order given."""
@@ -80,7 +83,12 @@ def check_one_size(name: str, splits: Mapping[str, Split]) -> None:
         raise UserError(f"data set {name!r}: images of several sizes: {told}", "one size for all splits")
 
 
-def _let_go(stored: NDArray[np.uint8]) -> None:
+def at_once(shape: Sequence[int]) -> int:
+    """How many images N×… of a byte a number are read at once where all of them are."""
+    return max(1, PART // int(np.prod(shape[1:])))
+
+
+def let_go(stored: NDArray[np.uint8]) -> None:
     """What has been read of a memory map counts as this process's memory until it is let go of."""
     held = getattr(stored, "_mmap", None)
     if held is not None and hasattr(mmap, "MADV_DONTNEED"):
@@ -117,11 +125,11 @@ def canonical(split: Split) -> Split:
 def content(splits: Mapping[str, Split]) -> str:
     """A hash of all images and labels of canonical splits."""
 
-    def parts() -> Iterator[bytes]:
+    def parts() -> Iterator[bytes | memoryview]:
         for name in sorted(splits):
             split = splits[name]
             yield f"{name}{split.shape}".encode()
-            yield from (part.tobytes() for part in split.parts())
+            yield from (np.ascontiguousarray(part).data for part in split.parts())
             yield split.labels.astype("<i8").tobytes()
 
     return fingerprint.of_parts(parts())

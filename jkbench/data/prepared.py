@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def kept(name: str, classes: Sequence[str], content: str, again: str = "") -> di
     if content and found != content:
         raise UserError(f"{folder} does not hold the published images of {name}", again)
     _check(name, folder, held, told.get("classes"), classes, again)
-    return held
+    return {part: replace(split, checked=f"{part} of {found}") for part, split in held.items()}
 
 
 def about(name: str, again: str = "") -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jkbench.data import arrays
-from jkbench.data.arrays import PART, Split
+from jkbench.data import arrays, hashed
+from jkbench.data.arrays import Split, at_once, let_go
 from jkbench.errors import UserError
 from jkbench.plugins.loading import load
 from jkbench.plugins.source import Source
@@ -24,7 +24,8 @@ class Resident:
     """Images and labels N that are read to a device, normalised by the channel statistics there.
 
     ``images`` are M×C×H×W uint8, channels last in memory: on the device, or where they do not fit there the map of a
-    prepared file, of which ``at`` (N positions on the host; None for all) says what is meant. What is read is the same.
+    prepared file (``stored``), of which ``at`` (N positions on the host; None for all) says what is meant. What is read
+    is the same, and what has been read of a map is let go of.
     """
 
     images: Tensor
@@ -32,6 +33,7 @@ class Resident:
     mean: Tensor
     std: Tensor
     at: Tensor | None = None
+    stored: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +49,12 @@ class Resident:
             index = index.to(self.images.device)
         if self.at is not None:
             index = self.at[index]
-        return self.images[index].to(self.device)
+        found = self.images[index]
+        if self.stored is None:
+            return found.to(self.device)
+        found = found.clone() if isinstance(index, slice) else found  # a slice is a view of the map
+        let_go(self.stored)
+        return found.to(self.device)
 
     def read(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images at these positions, B×C×H×W."""
@@ -57,8 +64,9 @@ class Resident:
         """The images at these positions, as a set of its own."""
         return Resident(self.pixels(index), self.labels[index], self.mean, self.std)
 
-    def parts(self, size: int = PART) -> Iterator[bytes]:
+    def parts(self, size: int | None = None) -> Iterator[bytes]:
         """All pixels, image by image and channel by channel, some at a time: for a hash."""
+        size = size or at_once(self.images.shape)
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size)).cpu().numpy().tobytes()
 
@@ -102,7 +110,7 @@ def _load(source: Source, size: int | None) -> Loaded:
         raise UserError(f"data set {source.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     arrays.check(source.name, splits, len(dataset.classes))
     splits = {name: arrays.canonical(split) for name, split in splits.items()}
-    return Loaded(splits, tuple(dataset.classes), arrays.content(splits))
+    return Loaded(splits, tuple(dataset.classes), hashed.content(splits))
 
 
 def images(source: Source, wanted: Images) -> Loaded:
@@ -138,13 +146,16 @@ def reside(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.dev
     """A split on the device where it fits; else read from where it is stored, to the same numbers."""
     mean, std = (statistic.to(device) for statistic in normalisation)
     labels = torch.from_numpy(split.labels).long().to(device)
-    if split.at is None and device.type == "cpu" and split.stored.flags.writeable:
+    fits = int(np.prod(split.shape)) <= room(device)
+    if fits and split.at is None and device.type == "cpu" and split.stored.flags.writeable:
         return Resident(_channels_first(split.stored), labels, mean, std)  # nothing is copied
-    if int(np.prod(split.shape)) <= room(device):
-        return Resident(_channels_first(np.array(split.images)).to(device), labels, mean, std)
+    if fits:
+        images = split.images  # of a map, memory of our own is made once
+        images = np.array(images) if images is split.stored else images
+        return Resident(_channels_first(images).to(device), labels, mean, std)
     stored = split.stored if split.stored.flags.writeable else split.stored.copy()
     at = None if split.at is None else torch.from_numpy(split.at)
-    return Resident(_channels_first(stored), labels, mean, std, at)
+    return Resident(_channels_first(stored), labels, mean, std, at, stored)
 
 
 def _channels_first(images: NDArray[np.uint8]) -> Tensor:
