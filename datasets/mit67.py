@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from jkbench import Dataset, Split, downloaded, labels_of, photographs, unpacked
+from jkbench import Dataset, Split, UserError, downloaded, labels_of, photographs, unpacked
 
 IMAGES = "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar"
 LISTS = {
     "train": "http://web.mit.edu/torralba/www/TrainImages.txt",
     "test": "http://web.mit.edu/torralba/www/TestImages.txt",
 }
+
+LISTED = {"train": 67 * 80, "test": 67 * 20}
 
 
 class Mit67(Dataset):
@@ -40,6 +42,8 @@ class Mit67(Dataset):
             names = file.read_text(encoding="utf-8", errors="replace").split("\n")
             names = [name.strip() for name in names if name.strip()]  # CLASS/FILE, which may hold spaces
             labels = labels_of([name.partition("/")[0] for name in names], self.classes, str(file))
+            if len(names) != LISTED[part]:  # nobody has published a checksum of it
+                raise UserError(f"{file} lists {len(names)} images, not {LISTED[part]}", "delete it and try again")
             found[part] = list(zip(names, labels, strict=True))
         images = unpacked(IMAGES, folder) / "Images"
         return {part: [(images / name, label) for name, label in listed] for part, listed in found.items()}

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jkbench import fingerprint, places
 from jkbench.errors import UserError
 from jkbench.plugins.source import Source
 from jkbench.task import REVISION, Images, Pretrained, Task, Training
+
+if TYPE_CHECKING:
+    from jkbench.records.schema import Record
 
 Role = Literal["teacher", "student"]
 
@@ -119,3 +122,37 @@ def described(file: Path) -> dict[str, Any] | None:
             return dict(json.loads((opened.metadata() or {}).get(METADATA, "{}")))
     except (SafetensorError, OSError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class Present:
+    """The reference networks of a task as they are now: recipes, and the weights of those that are kept."""
+
+    recipes: Mapping[Role, Recipe]
+    weights: Mapping[Role, str]
+
+    def are_others(self, record: Record) -> bool:
+        """Whether a record's teacher, or the weights that its student started from, were others than these.
+
+        Known where the networks are kept, or the task names the file that holds them.
+        """
+        teacher = record.teacher
+        used: dict[Role, tuple[str | None, str | None]] = {
+            "teacher": (None, None) if teacher is None else (teacher.recipe, teacher.weights),
+            "student": (record.started_recipe, record.started_from),
+        }
+        for role, made in self.recipes.items():
+            hash_then, weights_then = used[role]
+            if made.file and hash_then and hash_then != made.hash:
+                return True
+            if role in self.weights and weights_then and weights_then != self.weights[role]:
+                return True
+        return False
+
+
+def present(folder: Path, task: Task, datasets: Mapping[str, Source]) -> Present:
+    """The networks that trials of a task would learn from and start from now; no weights are read."""
+    roles: tuple[Role, ...] = get_args(Role)
+    recipes = {role: made for role in roles if (made := of_task(task, datasets, role)) is not None}
+    found = {role: kept(folder, made) for role, made in recipes.items()}
+    return Present(recipes, {role: str(told["weights"]) for role, told in found.items() if told and "weights" in told})

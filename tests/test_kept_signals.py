@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from jkbench.engine import kept_signals, resident
-from jkbench.engine.kept_signals import CacheWarning, KeptSignal, SignalStore
+from jkbench.engine.kept_signals import CacheWarning, KeptSignal, Mapped, SignalStore
 from jkbench.engine.trial import kept_references, make_ready, run
 from jkbench.errors import UserError
 from jkbench.models.network import Network
@@ -53,6 +54,38 @@ def test_each_image_is_computed_once_and_comes_back_in_the_order_that_is_asked_f
         got = store(tmp_path).signal("jacobian correct").obtain(positions, counted)
         assert np.array_equal(got, squares(positions))
     assert counted.asked == [3, 1, 2, 11]
+
+
+def test_what_is_large_stays_in_its_file_and_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_signals, "HELD", 0)
+    positions = np.array([7, 2, 5, 11])
+    got = store(tmp_path).signal("logits").obtain(positions, squares)
+    assert isinstance(got, Mapped)
+    assert got.nbytes == squares(positions).nbytes
+    for index in (slice(None), slice(1, 3), np.array([3, 0, 0]), np.array([], dtype=np.int64)):
+        assert np.array_equal(got[index], squares(positions)[index])
+    assert np.array_equal(got[2], squares(positions)[2])
+
+
+def test_what_was_computed_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are written some at a time: no more are in memory, and no more are lost."""
+    monkeypatch.setattr(kept_signals, "CHUNK", 2)
+    monkeypatch.setattr(kept_signals, "BLOCK", 1)
+    parts: list[list[int]] = []
+
+    def stopped(positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        parts.append(positions.tolist())
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+        return squares(positions)
+
+    with pytest.raises(KeyboardInterrupt):
+        store(tmp_path).signal("logits").obtain(np.arange(7), stopped)
+    assert parts == [[0, 1], [2, 3], [4, 5]]
+    counted = Counted()
+    got = store(tmp_path).signal("logits").obtain(np.arange(7), counted)
+    assert counted.asked == [4, 5, 6]
+    assert np.array_equal(got, squares(np.arange(7)))
 
 
 def test_another_teacher_or_another_estimator_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -150,6 +183,18 @@ def _obtain(folder: Path, log: Path, positions: list[int]) -> None:
 
     got = KeptSignal(folder, {"signal": "x"}, IMAGES).obtain(np.array(positions), logged)
     assert np.array_equal(got, squares(np.array(positions)))
+
+
+def test_a_trial_that_reads_signals_from_their_file_gives_the_same_record(
+    index: Index, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, found = small.trial(index, "jacobian"), []
+    for limit in (kept_signals.HELD, 0):
+        monkeypatch.setattr(kept_signals, "HELD", limit)
+        found.append(run(trial, replace(small.where(references), cache=tmp_path / str(limit))))
+    first, second = found
+    assert first.status == second.status == "ok"
+    assert (first.metrics, first.predictions, first.curves) == (second.metrics, second.predictions, second.curves)
 
 
 def test_processes_share_the_work(tmp_path: Path) -> None:

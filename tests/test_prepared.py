@@ -52,6 +52,13 @@ def never(folder: Path) -> Mapping[str, Split]:
     raise AssertionError("fetched although it is there")
 
 
+def test_a_class_without_training_images_is_refused(root: Path) -> None:
+    train = SPLITS["train"].take(SPLITS["train"].labels != 1)
+    file = write(root / "some.npz", train_images=train.images, train_labels=train.labels)
+    with pytest.raises(UserError, match=r"no images of 1 of 3 classes: 1"):
+        prepared.read("pets", file, CLASSES)
+
+
 def test_images_are_fetched_once_and_then_read(root: Path) -> None:
     fetched = []
 

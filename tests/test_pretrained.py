@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from jkbench import catalogue, places, plan, recipe
 from jkbench.cli import cli
 from jkbench.engine import reference, resident
-from jkbench.engine.trial import check_fit
+from jkbench.engine.trial import Where, check_fit, kept_references, make_ready
 from jkbench.errors import UserError
 from jkbench.models.network import build
 from jkbench.models.pretrained import pretrained_facts, pretrained_state
@@ -179,6 +180,53 @@ def test_a_named_file_is_the_teacher_whatever_is_kept_of_its_architecture(folder
     assert found[0][1] != found[1][1]
 
 
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_records_of_another_named_file_are_not_taken_for_the_present_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    """What the task names is the teacher, and what the oracle starts from, even where nothing else is missing."""
+    head, _, tail = TASK.partition("[student]")
+    named = 'source = "ImageNet-1k", weights = "FILE" }'
+    command = ["run", "--task", "colours.toml", "--methods", "lwf,finetune", "--jobs", "1"]
+    ran, starts, teachers = [], [], []
+    for file in ("a", "b", "b"):
+        weights(folder / file, ord(file))
+        changed = {"teacher": head, "student": tail}
+        changed[role] = changed[role].replace('source = "ImageNet-1k" }', named.replace("FILE", file))
+        other = "student" if role == "teacher" else "teacher"
+        weights(folder / "same", 7)
+        changed[other] = changed[other].replace('source = "ImageNet-1k" }', named.replace("FILE", "same"))
+        (folder / "colours.toml").write_text(changed["teacher"] + "[student]" + changed["student"])
+        capsys.readouterr()
+        cli.main(["plan", "--task", "colours.toml", "--methods", "lwf,finetune", "--json"], standalone_mode=False)
+        planned = json.loads(capsys.readouterr().out)["to_run"]
+        assert cli.main(command, standalone_mode=False) == 0
+        err = capsys.readouterr().err
+        ran.append(planned)
+        assert f"{2 - planned} are there, {planned} to run" in err
+        records = {r.method: r for r in Store(folder / "leaderboard").read("colours").records.values()}
+        starts.append(records["finetune"].started_from)
+        assert records["lwf"].teacher is not None
+        teachers.append(records["lwf"].teacher.weights)
+    assert ran == [2, 2 if role == "teacher" else 1, 0]
+    assert (len(set(starts)), len(set(teachers))) == ((1, 2) if role == "teacher" else (2, 1))
+
+
+def test_the_oracles_source_head_is_its_own(folder: Path) -> None:
+    """Its ImageNet classifier is the head for the teacher's outputs, where both know the same classes."""
+    file = weights(folder / "w.safetensors")
+    cli.main(["teacher", "import", "--task", "colours.toml", str(file)], standalone_mode=False)
+    task, index = load_task("colours.toml"), discover([])
+    (trial,) = plan.make(task, index, "finetune").trials
+    data = resident.of_task(task, index.datasets())
+    where = Where(torch.device("cpu"), folder / "leaderboard")
+    ready = make_ready(trial, where.device, data, kept_references(trial, where, data))
+    own, student = pretrained_state(f"timm:{MODEL}", file), ready.student.state_dict()
+    assert torch.equal(student["teacher_head.weight"], own["head.weight"])
+    assert torch.equal(student["teacher_head.bias"], own["head.bias"])
+    assert student["head.weight"].shape[0] == 2, "the head of the labels is the seed's own"
+
+
 def test_a_kept_copy_of_a_task_does_not_say_where_its_weights_were(folder: Path) -> None:
     weights(folder / "own.safetensors")
     (folder / "colours.toml").write_text(
@@ -243,6 +291,11 @@ def test_a_task_says_one_origin_of_its_teacher() -> None:
         (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining',
          '"timm:tf_efficientnet_lite0"\npretrained = { source = "ImageNet-1k" }\ntraining',
          "normalised differently"),
+        (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining', '"timm:inception_v3"\ntraining',
+         "timm:inception_v3 does not take images of 48 pixels"),
+        (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining',
+         '"timm:vit_tiny_patch16_224"\ntraining',
+         "timm:vit_tiny_patch16_224 does not take images of 48 pixels: .*224"),
         ('kind = "transfer"', 'kind = "distillation"', "the teacher has 1000 classes, colours has 2"),
     ],
 )  # fmt: skip

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jkbench.engine.signals import CHUNK, Pair, Setting, SignalCache, Signals, TeacherSignals
+from jkbench.engine.kept_signals import CHUNK
+from jkbench.engine.signals import Pair, Setting, SignalCache, Signals, TeacherSignals
 from jkbench.errors import UserError
 from jkbench.models.network import Network, build
 from jkbench.plugins.discovery import Index

@@ -215,19 +215,31 @@ def scenes(**lists: str) -> dict[str, bytes]:
     return listed | {"indoorCVPR_09.tar": packed(images)} | {f"{k}.txt": v.encode() for k, v in lists.items()}
 
 
+def short_lists(monkeypatch: pytest.MonkeyPatch, plugin: Any, train: int = 34) -> Any:
+    """The plugin, for lists of `scenes` instead of the published ones."""
+    monkeypatch.setitem(type(plugin)._files.__globals__, "LISTED", {"train": train, "test": 2})
+    return plugin
+
+
 def test_mit67_follows_the_authors_lists(index: Index, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = fake_network(monkeypatch, scenes())
-    got = dataset(index, "mit67").load()
+    got = short_lists(monkeypatch, dataset(index, "mit67")).load()
     assert counts(got) == {"train": 34, "selection": 2, "validation": 32, "test": 2}
     assert shades(got["train"]) == [(66 * label, 100 * label + i) for label in range(2) for i in range(17)]
     assert shades(got["test"]) == [(0, 17), (66, 117)]
-    load(index.datasets()["mit67"])(size=2 * SIZE).load()
+    short_lists(monkeypatch, load(index.datasets()["mit67"])(size=2 * SIZE)).load()
     assert len(asked) == 3  # for both sizes
 
 
 def test_mit67_names_what_is_listed_and_missing(index: Index, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_network(monkeypatch, scenes(TestImages="winecellar/a room 17.jpg\nwinecellar/none.jpg\n"))
     with pytest.raises(UserError, match=r"1 of 36 images of mit67 cannot be read: .*winecellar/none.jpg \(there is no"):
+        short_lists(monkeypatch, dataset(index, "mit67")).load()
+
+
+def test_mit67_refuses_a_list_that_was_cut(index: Index, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_network(monkeypatch, scenes())
+    with pytest.raises(UserError, match=r"TrainImages\.txt lists 34 images, not 5360"):
         dataset(index, "mit67").load()
 
 

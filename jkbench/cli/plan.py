@@ -43,12 +43,15 @@ def plan(
     """Show what `run` would do.
 
     What is there, what is missing, what does not apply and why. Nothing is imported or trained."""
+    from jkbench import recipe
     from jkbench.progress import duration
     from jkbench.records.store import FINAL, Store
 
     made, _ = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
     loaded = Store(folder).read(made.task.name)
-    done = {record.id for record in loaded.records.values() if record.status in FINAL}
+    networks = recipe.present(folder, made.task, made.trials[0].datasets)
+    results = [record for record in loaded.records.values() if record.status in FINAL]
+    done = {record.id for record in results if not networks.are_others(record)}
     missing = [trial for trial in made.trials if trial.id not in done]
     estimate, known = estimated_seconds(missing, loaded.records)
     rows: dict[str, dict[str, Any]] = {}

@@ -204,17 +204,14 @@ def shortened(plan: Plan) -> Plan:
 
 
 def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
-    """The plan's trials without a result of the present teacher, and a word about what is there."""
+    """The plan's trials without a result of the present teacher and start, and a word about what is there."""
     from jkbench import recipe
     from jkbench.records.store import FINAL
 
     loaded = store.fold(plan.task.name)
-    made = recipe.of_task(plan.task, plan.trials[0].datasets)
-    teacher = None if made is None else recipe.kept(store.folder, made)
+    networks = recipe.present(store.folder, plan.task, plan.trials[0].datasets)
     results = [record for record in loaded.records.values() if record.status in FINAL]
-    of_another = {
-        record.id for record in results if teacher and record.teacher and record.teacher.weights != teacher["weights"]
-    }
+    of_another = {record.id for record in results if networks.are_others(record)}
     done = {record.id for record in results} - of_another
     missing = [trial for trial in plan.trials if trial.id not in done]
     if not tell:
@@ -224,7 +221,7 @@ def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
     there = len(plan.trials) - len(missing)
     notes = {
         "failed before": sum(trial.id in loaded.records and trial.id not in of_another for trial in missing),
-        "are of another teacher": sum(trial.id in of_another for trial in missing),
+        "are of another teacher or start": sum(trial.id in of_another for trial in missing),
     }
     told = ", ".join(f"{count} of them {what}" for what, count in notes.items() if count)
     text = f"{plan.task.name}: {len(plan.trials)} trials, {there} are there, {len(missing)} to run"

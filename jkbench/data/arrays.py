@@ -6,6 +6,7 @@ import hashlib
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,17 @@ class Split:
         return replace(self.take(new >= 0), labels=new[new >= 0], ordered=False)
 
 
+def check_every_class(name: str, splits: Mapping[str, Split], classes: int) -> None:
+    """Refuse training images that lack a class: a student would be scored on what it was never shown."""
+    empty = sorted(set(range(classes)) - set(np.unique(splits["train"].labels).tolist()))
+    if empty:
+        told = ", ".join(map(str, empty[:5])) + (", …" if len(empty) > 5 else "")
+        raise UserError(
+            f"data set {name!r}, split 'train': no images of {len(empty)} of {classes} classes: {told}",
+            "every class has some: are all files there?",
+        )
+
+
 def check_one_size(name: str, splits: Mapping[str, Split]) -> None:
     """Refuse splits whose images differ in size: a network would score both without a word."""
     sizes = {key: split.shape[1:] for key, split in splits.items()}
@@ -88,7 +100,7 @@ def at_once(shape: Sequence[int]) -> int:
     return max(1, PART // int(np.prod(shape[1:])))
 
 
-def let_go(stored: NDArray[np.uint8]) -> None:
+def let_go(stored: NDArray[Any]) -> None:
     """What has been read of a memory map counts as this process's memory until it is let go of."""
     held = getattr(stored, "_mmap", None)
     if held is not None and hasattr(mmap, "MADV_DONTNEED"):

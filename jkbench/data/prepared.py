@@ -152,6 +152,7 @@ def read(name: str, file: Path, classes: Sequence[str]) -> dict[str, Split]:
     splits = {part: Split(held[f"{part}_images"], _integers(held[f"{part}_labels"])) for part in parts}
     named = list(map(str, held["classes"].reshape(-1))) if "classes" in held else None
     _check(name, file, splits, named, classes, hint)
+    arrays.check_every_class(f"{name} in {file}", splits, len(classes))
     return splits
 
 

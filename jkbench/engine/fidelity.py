@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.engine.kept_signals import SignalStore
+from jkbench.engine.kept_signals import CHUNK, SignalStore
 from jkbench.engine.resident import Resident
-from jkbench.engine.signals import CHUNK, Rows, Setting, SignalCache, Signals
+from jkbench.engine.signals import Rows, Setting, SignalCache, Signals
 from jkbench.models.network import Network
 
 JACOBIANS = 1000

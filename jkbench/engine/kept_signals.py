@@ -7,8 +7,8 @@ cache, named by the hash of all that decides its values: teacher, images, estima
 * ``rows.bin``: the values as float32, in the order in which they were computed, appended and never rewritten.
 * ``index.bin``: for each image of the data set where its row is, and the row's checksum.
 
-Rows are written before the index names them, by ordinary writes (a full disk is then an error, not a signal), and
-read through a memory map, which all processes share. A row whose checksum does not fit is computed again.
+Rows are written some at a time, before the index names them, by ordinary writes (a full disk is then an error, not a
+signal), and read through a memory map, which all processes share. A row whose checksum does not fit is computed again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jkbench import fingerprint
+from jkbench.data.arrays import let_go
 from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
 
 Values = NDArray[np.float32]
 Positions = NDArray[np.int64]
+
+CHUNK = 64
+"""Images that a signal is computed of at once."""
+BLOCK, HELD = 2**25, 2**26
+"""Bytes of a signal that are computed before they are written; and that are held in memory, not read from the map."""
 
 _ENTRY = np.dtype([("row", "<i8"), ("checksum", "<u4")])
 _NONE = -1
@@ -57,6 +63,36 @@ class SignalStore:
         return KeptSignal(self.folder / fingerprint.of_value(identity), identity, self.images)
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """Values N×… that stay in their file: ``rows`` N of ``values`` M×D, read as they are asked for."""
+
+    values: NDArray[np.float32]
+    rows: Positions
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them would take."""
+        return 4 * len(self.rows) * int(np.prod(self.shape))
+
+    def __getitem__(self, index: Positions | slice | int) -> Values:
+        """A copy of the values at these places; what has been read of the file is let go of."""
+        rows = self.rows[index]
+        found = np.array(self.values[rows]).reshape(*np.shape(rows), *self.shape)
+        let_go(self.values)
+        return found
+
+
+def _nothing(positions: Positions) -> Mapped:
+    return Mapped(np.empty((0, 1), np.float32), np.full(len(positions), _NONE), (1,))
+
+
+def _images_of(size: int, shape: tuple[int, ...]) -> int:
+    """How many images' values of this shape fit into ``size`` bytes: whole chunks, one at least."""
+    return max(1, size // (4 * CHUNK * int(np.prod(shape)))) * CHUNK
+
+
 class KeptSignal:
     """One signal on disk."""
 
@@ -65,22 +101,33 @@ class KeptSignal:
         self.identity = identity
         self.images = images
 
-    def obtain(self, positions: Positions, compute: Callable[[Positions], Values]) -> Values:
+    def obtain(self, positions: Positions, compute: Callable[[Positions], Values]) -> Values | Mapped:
         """The values at these images, N×…: the kept ones, the rest by ``compute`` and kept from now on.
 
-        Where the cache cannot be written all of the rest is computed all the same, and a `CacheWarning` says what to
-        do. `UserError` where the folder holds another signal than its name says.
+        An array, or where that would be larger than `HELD` the map of the file. Where the cache cannot be written all
+        of the rest is computed all the same, and a `CacheWarning` says what to do. `UserError` where the folder holds
+        another signal than its name says.
         """
         self._check_identity()
+        held: dict[int, Values] = {}
         with self._alone() as writable:
-            found = self._read(positions)
-            missing = positions[[at not in found for at in positions.tolist()]]
-            if len(missing):
-                computed = np.ascontiguousarray(compute(missing), dtype="<f4")
-                found |= dict(zip(missing.tolist(), computed, strict=True))
-                if writable:
-                    self._add(missing, computed)
-        return np.stack([found[at] for at in positions.tolist()])
+            kept = self._read(positions)
+            missing = positions[kept.rows == _NONE]
+            while len(missing):
+                count = CHUNK if (shape := self._shape()) is None else _images_of(BLOCK, shape)
+                part, missing = missing[:count], missing[count:]
+                computed = np.ascontiguousarray(compute(part), dtype="<f4")
+                writable = writable and self._add(part, computed)
+                if not writable:
+                    held |= dict(zip(part.tolist(), computed, strict=True))
+                elif not len(missing):
+                    kept = self._read(positions)
+        lost = [at for at, row in zip(positions.tolist(), kept.rows, strict=True) if row == _NONE and at not in held]
+        if lost:  # written, and not to be read again
+            held |= dict(zip(lost, np.ascontiguousarray(compute(np.array(lost)), dtype="<f4"), strict=True))
+        if not held:
+            return kept if kept.nbytes > HELD else kept[:]
+        return np.stack([held[at] if at in held else kept[place] for place, at in enumerate(positions.tolist())])
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
@@ -129,38 +176,43 @@ class KeptSignal:
             return None
         return shape if all(size > 0 for size in shape) else None
 
-    def _read(self, positions: Positions) -> dict[int, Values]:
+    def _read(self, positions: Positions) -> Mapped:
         """What is kept and sound of these images."""
         try:
             return self._sound(positions)
         except OSError as error:
             self._unwritable(str(error.strerror))
-            return {}
+            return _nothing(positions)
 
-    def _sound(self, positions: Positions) -> dict[int, Values]:
+    def _sound(self, positions: Positions) -> Mapped:
         shape = self._shape()
-        rows = self.folder / "rows.bin"
-        if shape is None or not rows.is_file():
-            return {}
+        file = self.folder / "rows.bin"
+        if shape is None or not file.is_file():
+            return _nothing(positions)
         width = int(np.prod(shape))
-        count = rows.stat().st_size // (4 * width)
+        count = file.stat().st_size // (4 * width)
         if not count:
-            return {}
-        values = np.memmap(rows, dtype="<f4", mode="r", shape=(count, width))
-        index, found, damaged = self._index(), {}, 0
-        for at in positions.tolist():
+            return _nothing(positions)
+        values = np.memmap(file, dtype="<f4", mode="r", shape=(count, width))
+        index, damaged = self._index(), 0
+        rows = np.full(len(positions), _NONE)
+        for place, at in enumerate(positions.tolist()):
             row, checksum = index[at]
             if not 0 <= row < count:
                 damaged += row != _NONE
             elif zlib.crc32(values[row].tobytes()) != checksum:
                 damaged += 1
             else:
-                found[at] = values[row].reshape(shape)
+                rows[place] = row
+            if place % CHUNK == 0:
+                let_go(values)
+        let_go(values)
         if damaged:
             _warn(f"{damaged} cached signals in {self.folder} are damaged: they are computed again")
-        return found
+        return Mapped(values, rows, shape)
 
-    def _add(self, positions: Positions, computed: Values) -> None:
+    def _add(self, positions: Positions, computed: Values) -> bool:
+        """Keep these; whether that could be done."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self._shape() != computed.shape[1:]:
@@ -178,8 +230,11 @@ class KeptSignal:
             write_atomically(self.folder / "index.bin", index.tobytes())
         except OSError as error:
             self._unwritable(str(error.strerror))
+            return False
         except UserError as error:
             self._unwritable(error.message.rpartition(": ")[2])
+            return False
+        return True
 
     def _unwritable(self, reason: str) -> None:
         _warn(

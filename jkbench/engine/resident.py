@@ -109,6 +109,7 @@ def _load(source: Source, size: int | None) -> Loaded:
     except Exception as error:
         raise UserError(f"data set {source.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     arrays.check(source.name, splits, len(dataset.classes))
+    arrays.check_every_class(source.name, splits, len(dataset.classes))
     splits = {name: arrays.canonical(split) for name, split in splits.items()}
     return Loaded(splits, tuple(dataset.classes), hashed.content(splits))
 

@@ -18,16 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.engine.kept_signals import Positions, SignalStore, Values
+from jkbench.engine.kept_signals import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.engine.resident import Resident
 from jkbench.errors import UserError
 from jkbench.models.batchnorm import batch_norm_statistics, norms
 from jkbench.models.network import Network, Outputs
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
-CHUNK = 64
 CACHE_LIMIT = 2**30
-"""Bytes that one cached signal of one subset may take; a larger one is computed live."""
+"""Bytes that one kept signal of one subset may take, on disk or on a device; a larger one is computed live."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +290,7 @@ class SignalCache:
         self._store = store
         self._positions = np.arange(len(images)) if positions is None else positions
         self._place = {at: place for place, at in enumerate(self._positions.tolist())}
-        self._kept: dict[str, Tensor | None] = {}
+        self._kept: dict[str, Tensor | Mapped | None] = {}
         self.seconds = 0.0
         """Spent on computing and reading signals: no part of the training's time."""
 
@@ -302,19 +301,26 @@ class SignalCache:
             self._kept[name] = self._obtain(name, compute)
             self.seconds += time.perf_counter() - began
         kept = self._kept[name]
+        if isinstance(kept, Mapped):
+            return torch.from_numpy(kept[index.cpu().numpy() if isinstance(index, Tensor) else index])
         return None if kept is None else kept[index]
 
-    def _obtain(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor | None:
+    def _obtain(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor | Mapped | None:
         def values(positions: Positions) -> Values:
             return self._compute(compute, [self._place[at] for at in positions.tolist()])
 
         try:
+            found: Values | Mapped
             if self._store is None:
                 found = values(self._positions)
             else:
                 found = self._store.signal(name).obtain(self._positions, values)
         except _TooLarge:
             return None
+        if isinstance(found, Mapped):
+            if self._images.device.type == "cpu":
+                return found
+            found = found[:]
         return torch.from_numpy(found).to(self._images.device)
 
     def _compute(self, compute: Callable[[Signals], Tensor], places: Sequence[int]) -> Values:

@@ -19,7 +19,7 @@ from jkbench.engine import environment, reference, resident, scoring
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.kept_signals import SignalStore
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
-from jkbench.engine.matching import matched_layers
+from jkbench.engine.matching import matched_layers, sizes
 from jkbench.engine.reference import Reference
 from jkbench.engine.resident import Resident, TaskData
 from jkbench.engine.signals import Setting, SignalCache
@@ -102,7 +102,7 @@ class Ready:
     teaching: Teaching | None
     data: schema.Data
     pairing: schema.Pairing
-    started_from: str | None = None
+    started_from: Reference | None = None
 
 
 References = Callable[[recipe.Role], Reference]
@@ -143,12 +143,12 @@ def make_ready(
     train = resident.reside(splits[pool].take(chosen), data.normalisation, device)
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
-    started_from: list[str] = []
+    started_from: list[Reference] = []
 
     def pretrained() -> Mapping[str, Tensor]:
         found = references("student")
-        started_from.append(found.weights)
-        return _pretrained(task, found)
+        started_from.append(found)
+        return _pretrained(task, found, initial)
 
     student.load_state_dict(method.initial(Start(initial, pretrained)))
     placed(student, device)
@@ -220,6 +220,7 @@ def check_fit(
     is trained. `UserError` tells all."""
     channels, size = data.target.size
     classes, outputs = len(data.target.classes), data.outputs
+    image = torch.zeros(1, channels, size, size)
     _check_pretrained(task, size)  # by itself: timm raises what it likes at images of another size
     with Collector() as problems:
         if task.same_labels and outputs != classes:
@@ -230,10 +231,11 @@ def check_fit(
         for network, heads in [(task.student, classes), (task.teacher, outputs)]:
             if network is not None:
                 with problems.caught():
-                    networks.append(build(network.architecture, channels, size, heads, 0))
+                    built = build(network.architecture, channels, size, heads, 0)
+                    _check_size(built, network.architecture, image)
+                    networks.append(built)
         if len(networks) == 2:
             with problems.caught():
-                image = torch.zeros(1, channels, size, size)
                 pairs = matched_layers(networks[0], networks[1], task.matching, image)
                 for depth in sorted(depths):
                     with problems.caught():
@@ -262,6 +264,19 @@ def _check_pretrained(task: Task, size: int) -> None:
         raise UserError(f"{names} were trained on pixels that were normalised differently", "take two that agree")
 
 
+def _check_size(network: Network, architecture: str, image: Tensor) -> None:
+    """`UserError` where a network does not take images of this size."""
+    try:
+        sizes(network, image)
+    except Exception as error:  # whatever somebody's layers raise of a shape
+        side = image.shape[-1]
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{architecture} does not take images of {side} pixels: {why}",
+            "give the size that it was made for (size in [target]), or take another network",
+        ) from error
+
+
 def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
     """The student at the trial's seed, before a method chooses another start."""
     task = trial.task
@@ -272,9 +287,15 @@ def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
     return build(task.student.architecture, channels, size, len(data.target.classes), trial.seed, outputs)
 
 
-def _pretrained(task: Task, student: Reference) -> Mapping[str, Tensor]:
-    """The weights that carry over: all where the labels are the same, else the body's."""
-    return {name: value for name, value in student.state.items() if task.same_labels or name.startswith("body.")}
+def _pretrained(task: Task, student: Reference, initial: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights that carry over: all where the labels are the same; else the body's, and those of its head as the
+    head for the teacher's outputs, where both are of the same classes."""
+    if task.same_labels:
+        return student.state
+    found = {name: value for name, value in student.state.items() if name.startswith("body.")}
+    head = {f"teacher_{name}": value for name, value in student.state.items() if name.startswith("head.")}
+    fits = all(name in initial and initial[name].shape == value.shape for name, value in head.items())
+    return found | head if fits else found
 
 
 def _own_modules(loop: Loop, method: Method, seed: int) -> Mapping[str, nn.Module]:
@@ -322,7 +343,8 @@ def facts(ready: Ready, where: Where) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": ready.data,
         "pairing": ready.pairing,
-        "started_from": ready.started_from,
+        "started_from": None if ready.started_from is None else ready.started_from.weights,
+        "started_recipe": None if ready.started_from is None else ready.started_from.recipe.hash,
         "curve_steps": trace.curve_steps,
         "curves": _finite(trace.curves),
         "cost": schema.Cost(

@@ -116,6 +116,9 @@ class Record(_Part):
         default=None,
         description="hash of the pre-trained weights that it started from; older records lack it",
     )
+    started_recipe: str | None = Field(
+        default=None, description="hash of the recipe of these weights; older records lack it"
+    )
     data: Data | None = None
     pairing: Pairing | None = None
     environment: Environment | None = None

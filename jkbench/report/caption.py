@@ -8,7 +8,7 @@ from typing import TypeVar
 from jkbench.records.schema import Record, Shots
 from jkbench.report.grid import Grid
 from jkbench.report.wording import code, listed, per_class, plural, ranges
-from jkbench.task import Images, Task
+from jkbench.task import Images, Matching, Task
 
 _T = TypeVar("_T", str, int)
 _BATCH_NORM = {
@@ -45,12 +45,22 @@ def _data(task: Task, records: Sequence[Record], split: str) -> str:
         text += f", content {listed({d.content for d in data})}, {' or '.join(map(str, _set(d.classes for d in data)))}"
         text += f" classes, {' or '.join(f'{n:,}' for n in _set(d.scored_images for d in data))} scored {split} images"
     views = "no augmentation" if task.student.training.augment is None else "a new view of every image at every step"
-    return f"{text}; inputs normalised, {views}."
+    return f"{text}; inputs normalised {_normalised(task)}, {views}."
+
+
+def _normalised(task: Task) -> str:
+    if task.teacher is None:
+        return "by the statistics of all training images"
+    if task.teacher.pretrained is not None:
+        return "as the teacher's configuration says"
+    return "by the statistics of the teacher's training images"
 
 
 def _images(images: Images) -> str:
     if images.classes is None:
-        return code(images.dataset) + (f" at {images.size}×{images.size} pixels" if images.size else "")
+        return code(images.dataset) + (
+            f" at {images.size}×{images.size} pixels (resized, and cropped to the middle)" if images.size else ""
+        )
     return f"{code(images.dataset)} (its classes {', '.join(map(str, images.classes))})"
 
 
@@ -78,7 +88,21 @@ def _networks(task: Task, records: Sequence[Record]) -> list[str]:
     student = f"Student {code(task.student.architecture)}"
     if task.student.pretrained is not None:
         student += f"; an oracle starts from its weights of {task.student.pretrained.source}"
-    return [f"{text}.", f"{student}."]
+        starts = {record.started_from for record in records if record.started_from}
+        student += f", {listed(sorted(starts))}" if starts else ""
+    return [f"{text}.", f"{student}.", _matched(task.matching)]
+
+
+def _matched(matching: Matching) -> str:
+    """Which layers attention maps and Jacobians are compared at."""
+    if matching.layers is None:
+        return (
+            "Attention is matched where both networks have maps of one size, at the deepest layers of each size; "
+            "depths are numbered from the largest maps."
+        )
+    pairs = ", ".join(f"{code(mine)} with {code(other)}" for mine, other in matching.layers)
+    resized = "; where sizes differ, maps are averaged down to the smaller" if matching.resize else ""
+    return f"Attention is matched at the student's {pairs} of the teacher{resized}."
 
 
 def _training(task: Task) -> list[str]:

@@ -37,6 +37,25 @@ class Block(NamedTuple):
     columns: tuple[Column, ...]
 
 
+END = "end:"
+"""Metrics that are read off a record's curves: a loss term at the end of training, of its first value."""
+
+
+def value_of(record: Record, metric: str) -> float:
+    """A metric of a record; NaN where it has none.
+
+    ``end:TERM`` is the mean of the last tenth of what was read of a loss term, over its first value: one batch alone is
+    noisy, and a term's weight cancels.
+    """
+    if not metric.startswith(END):
+        return record.metrics.get(metric, float("nan"))
+    curve = record.curves.get(metric.removeprefix(END))
+    if not curve or not curve[0]:
+        return float("nan")
+    count = max(1, len(curve) // 10)
+    return sum(curve[-count:]) / count / curve[0]
+
+
 @dataclass(frozen=True)
 class Cell:
     """What a row holds in a column: a value a seed, and the trials that have none, by reason."""
@@ -99,7 +118,9 @@ class Grid:
     @cached_property
     def metrics(self) -> list[str]:
         """All metrics that a record holds: accuracy first, then as named, noise by size."""
-        names = {name for group in self.cells.values() for record in group for name in record.metrics}
+        records = [record for group in self.cells.values() for record in group]
+        names = {name for record in records for name in record.metrics}
+        names |= {END + term for record in records for term in record.curves}
         return sorted(names, key=lambda m: (m.partition("@")[0] != "accuracy", m.partition("@")[0], Column(1, m).noise))
 
 
@@ -179,7 +200,7 @@ def _cell(records: Sequence[Record], metric: str) -> Cell:
     for record in records:
         if record.status != "ok":
             lost[record.status] += 1
-        elif np.isfinite(value := record.metrics.get(metric, np.nan)):
+        elif np.isfinite(value := value_of(record, metric)):
             values[record.seed] = value
         elif metric in record.metrics or metric.startswith("accuracy"):
             lost["no value"] += 1

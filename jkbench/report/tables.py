@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jkbench.records.schema import Shots
 from jkbench.report import analysis
-from jkbench.report.grid import Block, Cell, Column, Grid, noise_blocks
+from jkbench.report.grid import END, Block, Cell, Column, Grid, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, p_value, per_class, significant
 from jkbench.task import Task
 
@@ -148,7 +148,7 @@ def gain_views(grid: Grid, gains: analysis.Gains) -> list[View]:
 
 
 def further_views(task: Task, grid: Grid) -> list[View]:
-    """Fidelity and calibration a regime; accuracy under noise where it is not the main table."""
+    """Fidelity, calibration and loss terms a regime; accuracy under noise where it is not the main table."""
     tables = [
         ("agreement", "Agreement with the teacher's labels in %", 100.0, 2),
         ("logit_distance", "Distance to the teacher's logits: sum of squares, mean over images", 1.0, 2),
@@ -162,9 +162,24 @@ def further_views(task: Task, grid: Grid) -> list[View]:
         if metric in grid.metrics:
             block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
             views.append(plain_view(grid, block, title, scale, digits))
+    for metric in grid.metrics:
+        term = metric.removeprefix(END)
+        if term not in (metric, "ce"):
+            block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
+            title = f"Loss term {code(term)}, the last tenth of training in % of its first value"
+            views.append(_filled(plain_view(grid, block, title, 100.0, 0)))
     if task.kind != "robustness":
         views += [plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
     return views
+
+
+def _filled(view: View) -> View:
+    """The same table without the rows that hold nothing."""
+
+    def kept(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if any(cell.text != DASH for cell in row.cells)]
+
+    return replace(view, ranked=kept(view.ranked), apart=kept(view.apart))
 
 
 def plain_view(grid: Grid, block: Block, title: str, scale: float, digits: int) -> View:
