@@ -375,3 +375,11 @@ def test_an_oracle_is_not_run_where_its_weights_cannot_be_had(folder: Path, caps
     assert "there are no weights of vgg:4-M-4" in out.out + out.err
     with pytest.raises(UserError, match="there are no weights of vgg:4-M-4"):
         cli.main(["plan", "--task", "colours.toml", "--methods", "finetune"], standalone_mode=False)
+
+
+def test_a_teacher_is_imported_before_any_image_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = DATASET.replace("stream =", 'raise OSError("no network")\n        stream =')
+    (folder / "datasets/colours.py").write_text(text)
+    file = str(weights(folder / "w.safetensors"))
+    assert cli.main(["teacher", "import", "--task", "colours.toml", file], standalone_mode=False) is None
+    assert "pre-trained on ImageNet-1k" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from jkbench.cli import options
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.engine.resident import TaskData
+    from jkbench.engine.resident import Loaded
     from jkbench.recipe import Recipe
 
 EPILOG = """\b
@@ -84,12 +84,12 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
     from jkbench.engine import environment, reference
     from jkbench.progress import Progress
 
-    recipe, data = _of_task(task_name, plugins, folder)
+    recipe, images = _of_task(task_name, plugins, folder)
     environment.prepare()
     torch.set_num_threads(threads)
     with Progress({}) as progress:
         trained = reference.obtain(
-            folder.resolve(), recipe, data.source, environment.device(device),
+            folder.resolve(), recipe, images, environment.device(device),
             lambda step, steps: progress.training("teacher", step, steps),
         )  # fmt: skip
     click.echo(trained.describe())
@@ -106,11 +106,11 @@ def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) 
     from jkbench.files import write_atomically
     from jkbench.recipe import path
 
-    recipe, data = _of_task(task_name, plugins, folder)
+    recipe, images = _of_task(task_name, plugins, folder)
     kept = path(folder, recipe)
     if not kept.is_file():
         raise UserError(f"{task_name} has no teacher in {folder} yet", f"jkbench teacher train --task {task_name}")
-    found = load(folder, recipe, data.source, _cpu())
+    found = load(folder, recipe, images, _cpu())
     write_atomically(file, kept.read_bytes())
     click.echo(f"{file}: {found.describe()}")
 
@@ -130,8 +130,8 @@ def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path,
     Of a teacher that is pre-trained, FILE may also hold timm's own weights (safetensors)."""
     from jkbench.engine.reference import adopt
 
-    recipe, data = _of_task(task_name, plugins, folder, role)
-    found = adopt(file, folder.resolve(), recipe, data.source, _cpu())
+    recipe, images = _of_task(task_name, plugins, folder, role)
+    found = adopt(file, folder.resolve(), recipe, images, _cpu())
     click.echo(found.describe())
 
 
@@ -141,9 +141,15 @@ def _cpu() -> Any:
     return torch.device("cpu")
 
 
-def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher") -> tuple[Recipe, TaskData]:
-    """The recipe of a task's teacher (or of the student that its oracle starts from), and the task's images."""
+def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher") -> tuple[Recipe, Loaded]:
+    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it goes with.
+
+    Those that a pre-trained network has seen are not here, and the target's need not be: what counts is their size.
+    """
+    import numpy as np
+
     from jkbench import catalogue, recipe
+    from jkbench.data.arrays import Split
     from jkbench.engine import resident
     from jkbench.plugins.discovery import discover
 
@@ -154,4 +160,8 @@ def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any 
         raise UserError(f"{task.name} has no student that learnt what its teacher has")
     if made is None:
         raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
-    return made, resident.of_task(task, sources)
+    size = task.target.size
+    if made.pretrained is not None and size is not None:
+        none = Split(np.empty((0, size, size, 3), np.uint8), np.empty(0, np.int64))
+        return made, resident.Loaded({"train": none}, (), "")
+    return made, resident.of_task(task, sources).source
