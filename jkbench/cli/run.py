@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jkbench.execute import Setup
+    from jkbench.execute.processes import Workers
     from jkbench.plan import Plan, Trial
     from jkbench.records.schema import Record
     from jkbench.records.store import Store
@@ -70,6 +71,7 @@ def run(
     The same command again continues where it was stopped."""
     from jkbench import catalogue, places
     from jkbench.errors import Collector
+    from jkbench.execute import started
     from jkbench.progress import plain_warnings
     from jkbench.records.store import Store
 
@@ -101,16 +103,17 @@ def run(
         known = store.read(plan.task.name).records
         setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
         try:
-            train_teacher(plan, missing, setup)
-            missing = missing_trials(plan, store, tell=False)
-            first = measuring(missing, known, setup.device, jobs)
-            counts = execute(first, setup, store) if first else {}
-            if first:  # they tell what the others take
-                missing = [trial for trial in missing if trial not in first]
-                known = store.read(plan.task.name).records
-                setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
-            for status, count in execute(missing, setup, store).items():
-                counts[status] = counts.get(status, 0) + count
+            with started(missing, setup) as workers:
+                train_teacher(plan, missing, setup)
+                missing = missing_trials(plan, store, tell=False)
+                first = measuring(missing, known, setup.device, jobs)
+                if first:  # they tell what the others take
+                    counts = execute(first, setup, store)
+                    missing = [trial for trial in missing if trial not in first]
+                    known = store.read(plan.task.name).records
+                    setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
+                for status, count in execute(missing, setup, store, workers).items():
+                    counts[status] = counts.get(status, 0) + count
         finally:
             store.fold(plan.task.name)
     show(plan, index, store, counts)
@@ -231,7 +234,9 @@ def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
     return missing
 
 
-def execute(trials: list[Trial], setup: Setup, store: Store | None) -> dict[str, int]:
+def execute(
+    trials: list[Trial], setup: Setup, store: Store | None, workers: Workers | None = None
+) -> dict[str, int]:  # fmt: skip
     """Run the trials and keep each record as it comes; how many ended in which status."""
     from jkbench import execute as backends
     from jkbench.progress import Progress
@@ -241,7 +246,7 @@ def execute(trials: list[Trial], setup: Setup, store: Store | None) -> dict[str,
     with Progress({trial.id: trial.name for trial in trials}) as progress:
         try:
             progress.start()
-            for record in backends.run(trials, setup):
+            for record in backends.run(trials, setup, workers):
                 if store is not None:
                     store.put(record)
                 counts[record.status] = counts.get(record.status, 0) + 1

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jkbench.plan import Trial
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
 from jkbench.records.timings import Cell
+
+if TYPE_CHECKING:
+    from jkbench.execute.processes import Workers
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,33 @@ class Setup:
     """Seconds of a trial by row and regime, as far as records tell: the longest start first."""
 
 
-def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
+@contextmanager
+def started(trials: Sequence[Trial], setup: Setup) -> Iterator[Workers | None]:
+    """Workers for `run`, where these trials take more than one: they import while their parent trains the teacher."""
+    from jkbench.execute import processes
+
+    jobs = min(setup.jobs, len(_sound(trials)))
+    if jobs < 2:
+        yield None
+        return
+    with processes.started(setup, jobs) as workers:
+        yield workers
+
+
+def run(trials: Sequence[Trial], setup: Setup, workers: Workers | None = None) -> Iterator[Record]:
     """The records of the trials, in the order in which they end. A broken plugin's trials end as ``failed`` at once."""
     from jkbench.execute import processes, serial
 
-    broken = [trial for trial in trials if trial.row.source.broken]
-    sound = [trial for trial in trials if not trial.row.source.broken]
-    yield from map(broken_record, broken)
-    backend = processes if setup.jobs > 1 and len(sound) > 1 else serial
-    yield from backend.run(sound, setup)
+    sound = _sound(trials)
+    yield from map(broken_record, (trial for trial in trials if trial.row.source.broken))
+    if setup.jobs > 1 and len(sound) > 1:
+        yield from processes.run(sound, setup, workers)
+    else:
+        yield from serial.run(sound, setup)
+
+
+def _sound(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if not trial.row.source.broken]
 
 
 def broken_record(trial: Trial) -> Record:

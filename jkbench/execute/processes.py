@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,46 +35,69 @@ from jkbench.records.schema import Record
 DIED = "the worker process died twice in this trial: it was killed from outside, or the machine ran out of memory"
 
 
-def run(trials: Sequence[Trial], setup: Setup) -> Iterator[Record]:
-    """Records in the order in which trials end. Closing the generator (Ctrl-C) ends all workers."""
-    jobs = min(setup.jobs, len(trials))
-    waiting = LongestFirst(trials, setup.expected)
-    again: list[Trial] = []
+@dataclass(frozen=True)
+class Workers:
+    """Warm processes, and the folder that they live as long as."""
+
+    every: Sequence[_Worker]
+    life: Path
+
+
+@contextlib.contextmanager
+def started(setup: Setup, jobs: int) -> Iterator[Workers]:
+    """Processes that import what trials need while their parent does something else; they end with the block."""
     with tempfile.TemporaryDirectory(prefix="jkbench-workers-") as life:
-        workers = [_Worker(setup, life) for _ in range(jobs)]
+        workers = Workers([_Worker(setup, life) for _ in range(jobs)], Path(life))
         try:
-            running: dict[Future[Record], tuple[Trial, _Worker]] = {}
-            idle = list(workers)
-            while waiting or running:
-                while waiting and idle:
-                    trial, worker = waiting.take(), idle.pop()
-                    running[worker.submit(trial, alone=jobs == 1)] = (trial, worker)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    trial, worker = running.pop(future)
-                    idle.append(worker)
-                    record = _outcome(future, trial, worker)
-                    if record is None and not Path(life).is_dir():
-                        raise UserError(
-                            f"the workers' folder {life} was removed, so they ended",
-                            "run it again: finished trials are kept",
-                        )
-                    if record is None or (record.status == "oom" and jobs > 1):
-                        waiting.gave_up(trial)
-                        again.append(trial)
-                    else:
-                        waiting.took(trial, record)
-                        yield record
-            for worker in workers[1:]:
-                worker.end()
-            for trial in again:
-                record = _outcome(workers[0].submit(trial, alone=True), trial, workers[0])
-                yield record or failed_record(trial, DIED)
+            for worker in workers.every:
+                worker.warm()
+            yield workers
         finally:
             with contextlib.suppress(FileNotFoundError):
                 Path(life).rmdir()  # whoever still runs now ends
-            for worker in workers:
+            for worker in workers.every:
                 worker.end()
             Path(life).mkdir(exist_ok=True)  # for its own removal
+
+
+def run(trials: Sequence[Trial], setup: Setup, workers: Workers | None = None) -> Iterator[Record]:
+    """Records in the order in which trials end. Closing the generator (Ctrl-C) ends all workers that it started."""
+    with contextlib.ExitStack() as held:
+        if workers is None:
+            workers = held.enter_context(started(setup, min(setup.jobs, len(trials))))
+        yield from _run(trials, setup, workers)
+
+
+def _run(trials: Sequence[Trial], setup: Setup, workers: Workers) -> Iterator[Record]:
+    jobs = min(len(workers.every), len(trials))
+    waiting = LongestFirst(trials, setup.expected)
+    again: list[Trial] = []
+    running: dict[Future[Record], tuple[Trial, _Worker]] = {}
+    idle = list(workers.every)
+    while waiting or running:
+        while waiting and idle:
+            trial, worker = waiting.take(), idle.pop()
+            running[worker.submit(trial, alone=jobs == 1)] = (trial, worker)
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            trial, worker = running.pop(future)
+            idle.append(worker)
+            record = _outcome(future, trial, worker)
+            if record is None and not workers.life.is_dir():
+                raise UserError(
+                    f"the workers' folder {workers.life} was removed, so they ended",
+                    "run it again: finished trials are kept",
+                )
+            if record is None or (record.status == "oom" and jobs > 1):
+                waiting.gave_up(trial)
+                again.append(trial)
+            else:
+                waiting.took(trial, record)
+                yield record
+    for worker in workers.every[1:]:
+        worker.end()
+    for trial in again:
+        record = _outcome(workers.every[0].submit(trial, alone=True), trial, workers.every[0])
+        yield record or failed_record(trial, DIED)
 
 
 def _outcome(future: Future[Record], trial: Trial, worker: _Worker) -> Record | None:
@@ -116,6 +140,11 @@ class _Worker:
         beginning = (self._setup.threads, os.getpid(), self._life)
         return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=beginning)
 
+    def warm(self) -> None:
+        """Start it, and let it import."""
+        with _deaf():
+            self._pool.submit(_import)
+
     def submit(self, trial: Trial, alone: bool) -> Future[Record]:
         with _deaf():
             try:
@@ -142,6 +171,11 @@ def _begin(threads: int, parent: int, life: str) -> None:
 
     plain_warnings()
     torch.set_num_threads(threads)
+
+
+def _import() -> None:
+    """What every trial needs of this package; torch is there already."""
+    import jkbench.engine.trial  # noqa: F401
 
 
 def _watch(parent: int, life: Path) -> None:
