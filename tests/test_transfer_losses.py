@@ -105,7 +105,7 @@ def test_lwf_is_two_heads_of_one_body(index: Index, references: Path) -> None:
     assert teacher is not None
     student.eval()
     batch = loop.batch(0)
-    ours = {name: float(term) for name, term in method.loss(batch, *loop.signals(batch))}
+    ours = {name: float(term.detach()) for name, term in method.loss(batch, *loop.signals(batch))}
     with torch.no_grad():
         embedding: Array = student.body(batch.x)[1].double().numpy()
         theirs: Array = teacher(batch.x).logits.double().numpy()
