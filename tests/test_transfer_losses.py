@@ -140,5 +140,5 @@ def test_a_jacobian_term_moves_the_first_layer(index: Index, references: Path, n
     for step in (1e-7, -2e-7):
         with torch.no_grad():
             first += step * direction
-        values.append(float(term()))
+        values.append(float(term().detach()))
     assert (values[0] - values[1]) / 2e-7 == pytest.approx(float(gradient.norm()), rel=1e-3)
