@@ -33,12 +33,13 @@ class Curve:
     term: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    ends: tuple[float, ...] = ()
+    """`end` of every seed."""
 
     @property
     def end(self) -> float:
         """The mean of the last tenth of what was read: one batch alone is noisy."""
-        count = max(1, len(self.values) // 10)
-        return sum(self.values[-count:]) / count
+        return _end(self.values)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def measure(trials: Sequence[Trial], where: Where) -> tuple[list[Curve], list[Re
         for term in found[0][0]:
             relative = [[value / kept[term][0] for value in kept[term]] for kept, *_ in found if kept[term][0]]
             if relative:
-                curves.append(Curve(row, term, tuple(found[0][1]), _mean(relative)))
+                ends = tuple(map(_end, relative))
+                curves.append(Curve(row, term, tuple(found[0][1]), _mean(relative), ends))
             before = _mean([values[term] for _, _, values, _ in found])
             after = _mean([values[term] for _, _, _, values in found])
             reaches.append(Reach(row, term, before, after))
@@ -102,6 +104,11 @@ def gradients(ready: Ready) -> _Values:
     return found
 
 
+def _end(values: Sequence[float]) -> float:
+    count = max(1, len(values) // 10)
+    return sum(values[-count:]) / count
+
+
 def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
 
@@ -109,9 +116,10 @@ def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
 def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "jac") -> Iterator[str]:
     """What the numbers say of one term, in sentences."""
     for curve in (c for c in curves if c.term == term):
-        percent = round(100 * curve.end)
-        verb = "falls to" if percent < 100 else "rises to" if percent > 100 else "stays at"
-        yield f"The term `{term}` of `{curve.row}` {verb} {percent} % of its first value."
+        low, high = (round(100 * end(curve.ends or (curve.end,))) for end in (min, max))
+        verb = "falls to" if high < 100 else "rises to" if low > 100 else "ends at"
+        seeds = f" (over seeds {low} to {high} %)" if len(curve.ends) > 1 else ""
+        yield f"The term `{term}` of `{curve.row}` {verb} {round(100 * curve.end)} % of its first value{seeds}."
     for reach in (r for r in reaches if r.term == term):
         share = reach.start[0] / reach.start[-1] if reach.start[-1] else float("inf")
         told = f"`{reach.row}`: before the first step, the gradient of `{term}` by the first convolution is"
