@@ -62,13 +62,17 @@ def test_sentences_say_what_the_numbers_say() -> None:
         Curve("a", "jac", (0, 1), (1.0, 0.25)),
         Curve("b", "jac", (0, 1), (1.0, 1.06)),
         Curve("c", "jac", (0, 1), (1.0, 0.996)),
+        Curve("d", "jac", (0, 1), (1.0, 1.06), ends=(0.76, 1.27, 1.15)),
+        Curve("e", "jac", (0, 1), (1.0, 0.94), ends=(0.93, 0.95)),
         Curve("a", "ce", (0,), (1.0,)),
     ]
     reaches = [Reach("a", "jac", (2.0, 1.0, 4.0), (0.0, 0.0, 0.0))]
     assert list(conclusions(curves, reaches)) == [
         "The term `jac` of `a` falls to 25 % of its first value.",
         "The term `jac` of `b` rises to 106 % of its first value.",
-        "The term `jac` of `c` stays at 100 % of its first value.",
+        "The term `jac` of `c` ends at 100 % of its first value.",
+        "The term `jac` of `d` ends at 106 % of its first value (over seeds 76 to 127 %).",
+        "The term `jac` of `e` falls to 94 % of its first value (over seeds 93 to 95 %).",
         "`a`: before the first step, the gradient of `jac` by the first convolution is 0.5 times that by the last.",
     ]
 
