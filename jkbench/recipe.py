@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,8 +152,15 @@ class Present:
 
 
 def present(folder: Path, task: Task, datasets: Mapping[str, Source]) -> Present:
-    """The networks that trials of a task would learn from and start from now; no weights are read."""
+    """The networks that trials of a task would learn from and start from now; no weights are read.
+
+    One whose file the task names and that cannot be read is left out: who trains refuses it, if it is needed.
+    """
     roles: tuple[Role, ...] = get_args(Role)
-    recipes = {role: made for role in roles if (made := of_task(task, datasets, role)) is not None}
+    recipes: dict[Role, Recipe] = {}
+    for role in roles:
+        with suppress(UserError):
+            if (made := of_task(task, datasets, role)) is not None:
+                recipes[role] = made
     found = {role: kept(folder, made) for role, made in recipes.items()}
     return Present(recipes, {role: str(told["weights"]) for role, told in found.items() if told and "weights" in told})

@@ -63,6 +63,28 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_worker(work: Path, jobs: st
     assert kept.complaints() == []
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_anything_is_trained_leaves_no_worker_and_no_folder(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
+) -> None:
+    """Workers are started before the teacher is looked at, and the folder that they live as long as."""
+    own = tmp_path / "temporary"
+    own.mkdir()
+    monkeypatch.setenv("TMPDIR", str(own))
+    running = started(work, "--jobs", "2")
+    deadline = time.monotonic() + 60
+    while not list(own.glob("jkbench-workers-*")):
+        assert time.monotonic() < deadline, "no worker was started"
+        time.sleep(0.01)
+    time.sleep(0.3)
+    running.send_signal(stop)
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert everybody_gone(running.pid, 10)
+    assert not list(own.glob("jkbench-workers-*"))
+
+
 def test_kill_9_loses_no_finished_record_and_the_same_command_continues(work: Path) -> None:
     running = started(work, "--jobs", "2")
     wait_for_records(work, 4)

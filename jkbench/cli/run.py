@@ -76,6 +76,7 @@ def run(
     from jkbench.records.store import Store
 
     plain_warnings()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
 
     with Collector() as problems:
         plan = None
@@ -242,7 +243,6 @@ def execute(
     from jkbench.progress import Progress
 
     counts: dict[str, int] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
     with Progress({trial.id: trial.name for trial in trials}) as progress:
         try:
             progress.start()

@@ -52,8 +52,13 @@ def value_of(record: Record, metric: str) -> float:
     curve = record.curves.get(metric.removeprefix(END))
     if not curve or not curve[0]:
         return float("nan")
+    return at_end(curve) / curve[0]
+
+
+def at_end(curve: Sequence[float]) -> float:
+    """The mean of the last tenth of a curve."""
     count = max(1, len(curve) // 10)
-    return sum(curve[-count:]) / count / curve[0]
+    return sum(curve[-count:]) / count
 
 
 @dataclass(frozen=True)

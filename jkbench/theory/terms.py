@@ -21,6 +21,7 @@ from jkbench.engine.trial import Ready, Where, kept_references, make_ready
 from jkbench.errors import UserError
 from jkbench.models.network import seeded
 from jkbench.plan import Trial
+from jkbench.report.grid import at_end
 
 _Values = dict[str, list[float]]
 
@@ -39,7 +40,7 @@ class Curve:
     @property
     def end(self) -> float:
         """The mean of the last tenth of what was read: one batch alone is noisy."""
-        return _end(self.values)
+        return at_end(self.values)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def measure(trials: Sequence[Trial], where: Where) -> tuple[list[Curve], list[Re
         for term in found[0][0]:
             relative = [[value / kept[term][0] for value in kept[term]] for kept, *_ in found if kept[term][0]]
             if relative:
-                ends = tuple(map(_end, relative))
+                ends = tuple(map(at_end, relative))
                 curves.append(Curve(row, term, tuple(found[0][1]), _mean(relative), ends))
             before = _mean([values[term] for _, _, values, _ in found])
             after = _mean([values[term] for _, _, _, values in found])
@@ -102,11 +103,6 @@ def gradients(ready: Ready) -> _Values:
     student.train(mode)
     loop.noise.set_state(noise)
     return found
-
-
-def _end(values: Sequence[float]) -> float:
-    count = max(1, len(values) // 10)
-    return sum(values[-count:]) / count
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from jkbench import preset
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
+from jkbench.report.grid import END, value_of
 from jkbench.report.markup import pipe_table
 from jkbench.statistics import mean_interval
 from jkbench.task import load
@@ -34,8 +35,8 @@ def accuracy(group: Sequence[Record]) -> str:
 
 
 def fell(group: Sequence[Record], term: str) -> str:
-    """A term at the last step, in % of its first value; mean over seeds."""
-    shares = [100 * record.curves[term][-1] / record.curves[term][0] for record in group if term in record.curves]
+    """The last tenth of a term, in % of its first value; mean over seeds."""
+    shares = [100 * value_of(record, f"{END}{term}") for record in group if term in record.curves]
     return f"{sum(shares) / len(shares):.0f}" if shares else ""
 
 
@@ -106,8 +107,8 @@ chosen on test.
 
 {tables}
 
-Accuracy in %; over `distill`: in points, paired by seed; act and jac: the term at the last step, in % of its value at
-the first; cosine: of the student's and the teacher's input gradient of the correct class, on validation images.
+Accuracy in %; over `distill`: in points, paired by seed; act and jac: the last tenth of the term, in % of its first
+value; cosine: of the student's and the teacher's input gradient of the correct class, on validation images.
 n: seeds. One seed has no interval.
 
     bash studies/readings/run.sh
