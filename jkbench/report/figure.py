@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from jkbench.report.caption import per_shots
 from jkbench.report.grid import Block, Grid
@@ -22,7 +22,40 @@ from jkbench.statistics import Interval
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 _WIDTH, _DPI = 8.2, 130
+MOST_LINES = 10
+"""Rows that can still be told apart in one panel."""
 _SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
+
+
+def drawn(grid: Grid, baseline: str) -> tuple[str, ...]:
+    """The rows that stand in figures of lines, in the order of the table.
+
+    All, up to `MOST_LINES`; of more, those that were run in the most regimes; of more than that, the best, with the
+    baseline and the references.
+    """
+    regimes = {label: sum(bool(grid.records(label, shots)) for shots in grid.shots) for label in grid.labels}
+    rows = [label for label in grid.labels if regimes[label]]
+    if len(rows) > MOST_LINES:
+        most = max(regimes.values())
+        rows = [label for label in rows if regimes[label] == most or label == baseline]
+    if len(rows) > MOST_LINES:
+        always = {label for label in rows if label == baseline or label in grid.apart}
+        best = [label for label in rows if label not in always][: max(0, MOST_LINES - len(always))]
+        rows = [label for label in rows if label in always or label in best]
+    return tuple(rows)
+
+
+def left_out(page: Page) -> str:
+    """A sentence on the rows that the figure has no line for; empty where it has all, or one column only."""
+    grid = page.grid
+    shown = drawn(grid, page.task.baseline)
+    missing = [label for label in grid.labels if label not in shown and any(grid.records(label, s) for s in grid.shots)]
+    if not missing or len(grid.columns) == 1:
+        return ""
+    return (
+        f"The figure has {len(shown)} of the {len(shown) + len(missing)} rows, those run in the most regimes first; "
+        "the tables have all."
+    )
 
 
 def draw(page: Page) -> bytes | None:
@@ -52,10 +85,11 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
     grid = page.grid
     across = min(len(blocks), 2)
     down = math.ceil(len(blocks) / across)
-    figure = Figure(figsize=(_WIDTH, max(3.2 * down, 0.24 * len(grid.labels) + 1.8) + 0.3), layout="constrained")
+    rows = drawn(grid, page.task.baseline)
+    figure = Figure(figsize=(_WIDTH, max(3.2 * down, 0.24 * len(rows) + 1.8) + 0.3), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharey=True)
     for panel, block in zip(panels.flat, blocks, strict=False):
-        _panel(panel, grid, block)
+        _panel(panel, grid, rows, block)
         if len(blocks) > 1 or block.along == "noise std":
             panel.set_title(per_class(block.shots), fontsize=9.5)
     for panel in panels.flat[len(blocks) :]:
@@ -67,7 +101,7 @@ def _lines(page: Page, blocks: Sequence[Block]) -> Figure:
     return figure
 
 
-def legend(figure: Figure, grid: Grid, panels: Iterable[Axes]) -> None:
+def legend(figure: Figure | SubFigure, grid: Grid, panels: Iterable[Axes]) -> None:
     """One legend for all panels, to their right: the rows that are drawn, in the order of the table."""
     shown = {
         label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
@@ -78,32 +112,36 @@ def legend(figure: Figure, grid: Grid, panels: Iterable[Axes]) -> None:
     )
 
 
-def _panel(panel: Axes, grid: Grid, block: Block) -> None:
+def _panel(panel: Axes, grid: Grid, rows: Sequence[str], block: Block) -> None:
     along = block.along == "shots"
     places = regime_places(grid) if along else [column.noise for column in block.columns]
     if along:
         panel.set_xscale("log")
-    shifts = sideways(places, len(grid.labels), along)
-    for row, label in enumerate(grid.labels):
+    shifts = sideways(places, len(rows), along)
+    for row, label in enumerate(rows):
         points = [
             (place, grid.cell(label, column).interval) for place, column in zip(places, block.columns, strict=True)
         ]
-        draw_row(panel, grid, label, [(shifts(place, row), found) for place, found in points if found is not None], 100)
+        draw_row(
+            panel, grid, rows, label, [(shifts(place, row), found) for place, found in points if found is not None], 100
+        )
     panel.set_xticks(places, [str(column.shots) if along else f"{column.noise:g}" for column in block.columns])
     if along:  # regimes that have not been run have their place, and no point is cut off
         low, high = panel.get_xlim()
-        panel.set_xlim(min(low, shifts(places[0], 0) / 1.1), max(high, shifts(places[-1], len(grid.labels) - 1) * 1.1))
+        panel.set_xlim(min(low, shifts(places[0], 0) / 1.1), max(high, shifts(places[-1], len(rows) - 1) * 1.1))
     panel.minorticks_off()
     panel.set_xlabel("training images per class" if along else "standard deviation of the input noise")
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
 
 
-def draw_row(panel: Axes, grid: Grid, label: str, points: Sequence[tuple[float, Interval]], scale: float) -> None:
-    """A row's means and intervals, times ``scale``, in the colour, marker and line that it has in every figure."""
+def draw_row(
+    panel: Axes, grid: Grid, rows: Sequence[str], label: str, points: Sequence[tuple[float, Interval]], scale: float
+) -> None:
+    """A row's means and intervals, times ``scale``, in the colour, marker and line that it has among these rows."""
     if not points:  # nothing of it has been run here
         return
-    _, colour, marker, line = row_styles(grid.labels)[grid.labels.index(label)]
+    _, colour, marker, line = row_styles(rows)[rows.index(label)]
     apart = label in grid.apart
     panel.errorbar(
         [place for place, _ in points],

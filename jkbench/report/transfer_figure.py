@@ -1,4 +1,5 @@
-"""The second figure of a transfer task: gain over the baseline, and the source head's distance to the teacher."""
+"""The second figure of a transfer task: gain over the baseline, the source head's distance to the teacher, negative
+transfer and shots to target."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from jkbench.report.figure import draw_row, legend, png, regime_places, sideways
+from jkbench.report import transfer_panels
+from jkbench.report.figure import draw_row, drawn, legend, png, regime_places, sideways
 from jkbench.report.grid import Column
 from jkbench.report.page import Page
 from jkbench.statistics import Interval
@@ -24,10 +26,26 @@ def draw(page: Page) -> bytes | None:
 
 def says(page: Page) -> str:
     """What the figure shows, for those who do not see it."""
-    left, right = f"gain over {page.task.baseline} in points", "distance of the source head from the teacher"
-    shown = [words for words, there in ((left, _gains(page)), (right, _drift(page))) if there]
+    base = page.task.baseline
+    shown = [words for words, there in _parts(page) if there]
     text = " and ".join(shown)
-    return f"{text[:1].upper()}{text[1:]}, with 95 % intervals, one line per method"
+    text = f"{text[:1].upper()}{text[1:]}, with 95 % intervals, one line per method"
+    below = [
+        words
+        for words, there in (
+            (f"how many seeds are below {base}", transfer_panels.has_below(page)),
+            (f"images per class for the accuracy of {base} at ten times the images", transfer_panels.has_needed(page)),
+        )
+        if there
+    ]
+    return f"{text}; below, one line per row: {' and '.join(below)}" if below else text
+
+
+def _parts(page: Page) -> list[tuple[str, Points]]:
+    return [
+        (f"gain over {page.task.baseline} in points", _gains(page)),
+        ("distance of the source head from the teacher", _drift(page)),
+    ]
 
 
 def _gains(page: Page) -> Points:
@@ -41,40 +59,50 @@ def _drift(page: Page) -> Points:
 
 
 def _panels(page: Page) -> list[Points]:
-    return [points for points in (_gains(page), _drift(page)) if points] if page.transfer is not None else []
+    return [points for _, points in _parts(page) if points] if page.transfer is not None else []
 
 
 def _figure(page: Page) -> Figure:
+    """Lines above; below them, a line a row, what is counted."""
     gains, drift = _gains(page), _drift(page)
-    count = len(_panels(page))
-    height = max(3.5, 0.24 * len(page.grid.labels) + 1.8)
-    figure = Figure(figsize=(_WIDTH if count == 2 else 0.87 * _WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for panel, points in zip(panels, _panels(page), strict=True):
-        _rows(panel, page, points, 100 if points == gains else 1)
+    rows = drawn(page.grid, page.task.baseline)
+    above, under = _panels(page), transfer_panels.panels(page)
+    tops = max(3.3, 0.24 * len(rows) + 1.2)
+    feet = transfer_panels.height(page) if under else 0.0
+    figure = Figure(figsize=(_WIDTH, tops + feet + 0.5), layout="constrained")
+    grid = figure.add_gridspec(2 if under else 1, 1, height_ratios=[tops + 0.5, feet] if under else None)
+    upper = figure.add_subfigure(grid[0])
+    panels = upper.subplots(1, len(above), squeeze=False)[0]
+    for panel, points in zip(panels, above, strict=True):
+        _rows(panel, page, rows, points, 100 if points == gains else 1)
     if gains:
         panels[0].axhline(0, color="black", linewidth=0.8, zorder=1)
         panels[0].set_ylabel(f"gain over {page.task.baseline} in points")
     if drift:
         _log(panels[-1], drift)
         panels[-1].set_ylabel("source head: squared distance to the teacher")
-    legend(figure, page.grid, panels)
-    figure.suptitle(page.task.title, fontsize=11)
+    legend(upper, page.grid, panels)
+    upper.suptitle(page.task.title, fontsize=11)
+    if under:
+        for panel, fill in zip(
+            figure.add_subfigure(grid[1]).subplots(1, len(under), squeeze=False)[0], under, strict=True
+        ):
+            fill(panel)
     return figure
 
 
-def _rows(panel: Axes, page: Page, points: Points, scale: float) -> None:
-    """All rows against images per class, shifted sideways so that their intervals stay readable."""
+def _rows(panel: Axes, page: Page, rows: tuple[str, ...], points: Points, scale: float) -> None:
+    """These rows against images per class, shifted sideways so that their intervals stay readable."""
     grid = page.grid
     places = regime_places(grid)
     panel.set_xscale("log")
-    shift = sideways(places, len(grid.labels), log=True)
-    for row, label in enumerate(grid.labels):
+    shift = sideways(places, len(rows), log=True)
+    for row, label in enumerate(rows):
         columns = {column.shots: interval for (name, column), interval in points.items() if name == label}
         there = [(shift(p, row), columns[s]) for p, s in zip(places, grid.shots, strict=True) if s in columns]
-        draw_row(panel, grid, label, there, scale)
+        draw_row(panel, grid, rows, label, there, scale)
     panel.set_xticks(places, list(map(str, grid.shots)))
-    panel.set_xlim(shift(places[0], 0) / 1.15, shift(places[-1], len(grid.labels) - 1) * 1.15)
+    panel.set_xlim(shift(places[0], 0) / 1.15, shift(places[-1], len(rows) - 1) * 1.15)
     panel.minorticks_off()
     panel.set_xlabel("training images per class")
     panel.grid(axis="y", color="#dddddd", linewidth=0.6)

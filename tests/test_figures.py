@@ -1,0 +1,97 @@
+"""What figures show: which rows have a line, and what is counted under a transfer task's lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.text
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from report_factory import make_record, make_task
+
+from jkbench.records.schema import Record
+from jkbench.report import Chosen, figure, transfer_panels
+from jkbench.report.leaderboard import render
+from jkbench.report.page import Page, compose
+from jkbench.task import Task
+
+SOURCE = {"dataset": "digits", "classes": [0, 1, 2]}
+
+
+def page_of(rows: dict[str, dict[int, float]], kind: str = "transfer") -> Page:
+    changes = {"source": SOURCE} if kind == "transfer" else {}
+    task = make_task(name="figured", kind=kind, shots=[1, 5, 10, 50], baseline="scratch", **changes)
+    return compose(Chosen(task, [r for label, values in rows.items() for r in records(task, label, values)]))
+
+
+def records(task: Task, label: str, values: dict[int, float]) -> list[Record]:
+    return [make_record(task, label, s, seed, accuracy=v) for s, v in values.items() for seed in range(2)]
+
+
+def variants(count: int, *shots: int, at: float = 0.7) -> dict[str, dict[int, float]]:
+    return {f"distill[act={n}]": dict.fromkeys(shots, at + n / 1000) for n in range(count)}
+
+
+def test_ten_rows_all_have_a_line_and_nothing_is_said():
+    page = page_of({"scratch": {1: 0.5, 5: 0.6}} | variants(9, 1))
+    assert figure.drawn(page.grid, "scratch") == page.grid.labels
+    assert figure.left_out(page) == ""
+
+
+def test_of_more_rows_those_run_in_the_most_regimes_have_a_line_and_always_the_baseline():
+    page = page_of({"scratch": {1: 0.5}, "lwf": {1: 0.6, 5: 0.7}, "distill": {1: 0.6, 5: 0.7}} | variants(9, 1))
+    assert set(figure.drawn(page.grid, "scratch")) == {"scratch", "lwf", "distill"}
+    sentence = "The figure has 3 of the 12 rows, those run in the most regimes first; the tables have all."
+    assert figure.left_out(page) == sentence
+    assert sentence in str(render(page)["figured.md"])
+
+
+def test_of_more_complete_rows_the_best_have_a_line_and_always_the_baseline():
+    page = page_of({"scratch": {1: 0.1, 5: 0.1}} | variants(14, 1, 5))
+    shown = figure.drawn(page.grid, "scratch")
+    assert len(shown) == figure.MOST_LINES
+    assert set(shown) == {"scratch"} | {f"distill[act={n}]" for n in range(5, 14)}
+
+
+def drawn_by(fill: Callable[[Axes], None]) -> Axes:
+    panel = Figure().subplots()
+    fill(panel)
+    return panel
+
+
+def test_seeds_below_the_baseline_are_written_row_by_row():
+    page = page_of({"scratch": {1: 0.5, 5: 0.6}, "lwf": {1: 0.4, 5: 0.7}, "attention": {5: 0.5}})
+    panel = drawn_by(transfer_panels.panels(page)[0])
+    names = [text.get_text() for text in panel.get_yticklabels()]
+    columns = [text.get_text() for text in panel.get_xticklabels()]
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    for text in panel.findobj(matplotlib.text.Text):
+        if " of " in text.get_text() or text.get_text() == "–":
+            x, y = text.get_position()
+            found[names[round(y)]][columns[round(x)]] = text.get_text()
+    assert found["lwf"] == {"1": "2 of 2", "5": "0 of 2"}
+    assert found["attention"] == {"1": "–", "5": "2 of 2"}
+
+
+def test_images_to_the_target_are_marked_where_the_table_has_them():
+    page = page_of(
+        {
+            "scratch": {1: 0.5, 5: 0.6, 10: 0.7},
+            "lwf": {1: 0.8, 5: 0.8, 10: 0.8},  # there at once
+            "distill": {1: 0.5, 5: 0.5, 10: 0.6},  # never
+            "attention": {1: 0.5, 5: 0.7, 10: 0.8},  # at 5
+        }
+    )
+    panel = drawn_by(transfer_panels.panels(page)[-1])
+    rows = page.grid.labels  # names stand at the first panel, for both
+    marks = {
+        rows[round(float(y))]: (round(float(x), 6), str(line.get_marker()))
+        for line in panel.lines
+        if line.get_marker() not in ("None", None, "")
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    }
+    assert marks == {"scratch": (10, "o"), "lwf": (1, "<"), "distill": (10, ">"), "attention": (5, "o")}
+
+
+def test_a_page_of_another_kind_counts_nothing():
+    assert transfer_panels.panels(page_of({"scratch": {1: 0.5}, "distill": {1: 0.6}}, kind="distillation")) == []
