@@ -2,7 +2,8 @@
 
 Photographs of noise are prepared once in a temporary folder (10,000 of 224×224 pixels: 1.5 GB of disk); then a new
 process reads them as a trial does, trains some steps on all of them and scores. Printed: the peak of resident memory in
-each stage, pages of mapped files included, and how much of it is above what the libraries take before anything is read.
+each stage, pages of mapped files included, how much of it is above what the libraries take before anything is read, and
+the seconds since the process started.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 PLUGIN = '''"""Photographs of noise."""
@@ -76,11 +78,12 @@ def stages(folder: Path, method: str) -> None:
     torch.set_num_threads(1)
     environment.prepare()
     libraries = peak()
-    print(f"{'libraries':24s} {libraries:6,.0f} MiB", flush=True)
+    print(f"{'libraries':24s} {libraries:6,.0f} MiB, {age():34.1f} s", flush=True)
 
     def told(stage: str) -> None:
         found = peak()
-        print(f"{stage:24s} {found:6,.0f} MiB, {found - libraries:6,.0f} above the libraries", flush=True)
+        above = f"{found - libraries:6,.0f} above the libraries"
+        print(f"{stage:24s} {found:6,.0f} MiB, {above}, {age():6.1f} s", flush=True)
 
     task, index = tasks.load(str(folder / "photographs.toml")), discover((folder / "plugins",))
     data = resident.of_task(task, index.datasets())
@@ -105,6 +108,12 @@ def peak() -> float:
     found = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return found / 1024
+
+
+def age() -> float:
+    """Seconds since this process was started."""
+    ticks = float(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -133,6 +142,7 @@ def main() -> None:
         print(f"{given.images:,} images of {given.size}×{given.size}, {given.student}")
         methods = given.methods.split(",")
         for number, method in enumerate([methods[0], *methods]):
+            time.sleep(2.5)  # files that have just been written are read in any case
             print(f"\n{method}, {'images prepared before' if number else 'images prepared now'}", flush=True)
             subprocess.run([*command, method], env=os.environ | places, check=True)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
+from jkbench import places
 from jkbench.data import arrays, hashed, prepared
 from jkbench.data.arrays import Split
+from jkbench.engine import resident
 
 CLASSES = ("cat", "dog")
 
@@ -85,7 +92,7 @@ def test_a_damaged_image_is_still_found(kept: dict[str, Split]) -> None:
 def test_what_is_no_hash_is_taken_again(kept: dict[str, Split], tmp_path: Path, held: str) -> None:
     whole = hashed.content(kept)
     (file,) = (tmp_path / "cache/contents").iterdir()
-    file.write_text(held)
+    file.write_text(json.dumps(held) if held else "")
     assert hashed.content(kept) == whole
 
 
@@ -95,3 +102,87 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
     (tmp_path / "a_file").write_text("")
     monkeypatch.setenv("JKBENCH_CACHE", str(tmp_path / "a_file"))
     assert hashed.content(kept) == arrays.content(kept)
+
+
+@pytest.fixture
+def large(kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Split]]:
+    """The data set as if its files were large and written long ago; and what is hashed of it from now on."""
+    monkeypatch.setattr(hashed, "ALWAYS", 100)
+    monkeypatch.setattr(hashed, "_SETTLED", -1.0)
+    return taken(monkeypatch)
+
+
+def test_large_files_that_nobody_touched_are_not_read_again(large: list[Mapping[str, Split]]) -> None:
+    first, second = prepared.kept("pets", CLASSES, ""), prepared.kept("pets", CLASSES, "")
+    assert len(large) == 1
+    assert [split.checked for split in first.values()] == [split.checked for split in second.values()]
+
+
+@pytest.mark.parametrize("file", ["train_images", "test_images", "train_labels"])
+def test_a_large_file_that_was_touched_is_read_again(large: list[Mapping[str, Split]], file: str) -> None:
+    prepared.kept("pets", CLASSES, "")
+    path = prepared.path("pets") / f"{file}.npy"
+    data, times = bytearray(path.read_bytes()), path.stat()
+    data[-1 if "images" in file else -8] ^= 1
+    time.sleep(0.05)  # the file system's clock ticks
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its time of change cannot be set back
+    with pytest.raises(prepared.UserError, match="damaged"):
+        prepared.kept("pets", CLASSES, "")
+    assert len(large) == 2
+
+
+def test_large_files_without_a_note_or_with_a_broken_one_are_read(large: list[Mapping[str, Split]]) -> None:
+    prepared.kept("pets", CLASSES, "")
+    (note,) = (places.cache() / "contents").glob("files-*")
+    note.write_text('"not a hash"')
+    prepared.kept("pets", CLASSES, "")
+    assert len(large) == 2
+    prepared.kept("pets", CLASSES, "")
+    assert len(large) == 2
+
+
+def test_files_that_have_just_been_written_and_small_ones_are_always_read(
+    kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = taken(monkeypatch)
+    for _ in range(2):
+        prepared.kept("pets", CLASSES, "")
+    assert len(calls) == 2
+    monkeypatch.setattr(hashed, "ALWAYS", 100)
+    monkeypatch.setattr(hashed, "_SETTLED", 3600.0)
+    for _ in range(2):
+        prepared.kept("pets", CLASSES, "")
+    assert len(calls) == 4
+
+
+def test_statistics_are_those_of_the_pixels_and_counted_once(
+    kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = kept["train"]
+    pixels = train.images.astype(np.float64).reshape(-1, 3) / 255
+    counted: list[int] = []
+    whole = Split.parts
+
+    def parts(split: Split, size: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        counted.append(len(split))
+        return whole(split, size)
+
+    monkeypatch.setattr(Split, "parts", parts)
+    for times in (1, 1):  # the second time from what is kept
+        mean, std = resident.statistics(train)
+        np.testing.assert_allclose(mean.flatten(), pixels.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(std.flatten(), pixels.std(0), rtol=1e-6)
+        assert len(counted) == times
+    (note,) = (places.cache() / "contents").glob("pixels-*")
+    for damaged in ("", "[[1]]", json.dumps([[0] * 256] * 3), json.dumps(None)):
+        note.write_text(damaged)
+        assert torch.equal(resident.statistics(train)[0], mean)
+    assert len(counted) == 5
+    some = train.take(np.arange(5))  # others have statistics of their own
+    np.testing.assert_allclose(resident.statistics(some)[0].flatten(), some.images.mean((0, 1, 2)) / 255, rtol=1e-6)
+
+
+def test_statistics_of_images_that_nobody_checked_are_not_kept(kept: dict[str, Split]) -> None:
+    resident.statistics(Split(kept["train"].images.copy(), kept["train"].labels))
+    assert not list((places.cache() / "contents").glob("pixels-*"))

@@ -1,16 +1,24 @@
-"""The hash of a data set's content, not taken twice.
+"""What follows from a data set's content, not taken twice: its hash, and counts of its pixels.
 
 Splits that share images (training images, those among them that validate, the others) are each part of the hash: of a
 large set, taking it would read everything three times at every start. Of images that were checked as they were read
 (`jkbench.data.prepared.kept`) it follows from their own hash and from which of them a split takes; what it was is kept
-in the user's cache under a name made of these.
+in the user's cache under a name made of these, and so are counts.
+
+Files of more than `ALWAYS` bytes that have been hashed are not read again while the file system says that nobody has
+touched them, as git does: same path, device, number, size and, to the nanosecond, times of change. Smaller ones are
+always read.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from jkbench import fingerprint, places
 from jkbench.data import arrays
@@ -18,20 +26,73 @@ from jkbench.data.arrays import Split
 from jkbench.errors import UserError
 from jkbench.files import write_atomically
 
+ALWAYS = 2**28
+"""Bytes up to which files are hashed whenever they are read: it takes less than a second."""
+_SETTLED = 2.0  # seconds: a file that changes again within one tick of its clock would look the same
+
+
+def of_files(files: Sequence[Path], take: Callable[[], str]) -> str:
+    """The hash that ``take`` makes of these files: the one that is kept, where they are large and untouched since.
+
+    Raises what ``take`` raises, and `OSError` where a file is missing.
+    """
+    if sum(file.stat().st_size for file in files) <= ALWAYS:
+        return take()
+    state = _state(files)
+    note = _note(f"files-{state}")
+    if _is_hash(kept := _read(note)):
+        return str(kept)
+    found = take()
+    newest = max(max(told.st_mtime, told.st_ctime) for told in map(Path.stat, files))
+    if _state(files) == state and time.time() - newest > _SETTLED:
+        _keep(note, found)
+    return found
+
+
+def _state(files: Sequence[Path]) -> str:
+    """What the file system says of files; other if any of them was written or replaced."""
+    found = [(str(file.resolve()), file.stat()) for file in files]
+    return fingerprint.of_value([[p, s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for p, s in found])
+
 
 def content(splits: Mapping[str, Split]) -> str:
     """The hash of canonical splits (`jkbench.data.arrays.content`): the one that is kept, where it must be the same."""
+    return str(of_checked("content", splits, lambda: arrays.content(splits), _is_hash))
+
+
+def of_checked(what: str, splits: Mapping[str, Split], take: Callable[[], Any], sound: Callable[[Any], bool]) -> Any:
+    """A JSON value that follows from the content of splits: ``take`` makes it, unless one is kept that is ``sound``.
+
+    Nothing is kept of images that nobody has checked.
+    """
     if not all(split.checked for split in splits.values()):
-        return arrays.content(splits)
-    file = places.cache() / "contents" / fingerprint.of_value({name: _taken(split) for name, split in splits.items()})
-    with suppress(OSError, UnicodeDecodeError):
-        found = file.read_text(encoding="utf-8").strip()
-        if re.fullmatch(f"[0-9a-f]{{{fingerprint.LENGTH}}}", found):
-            return found
-    found = arrays.content(splits)
-    with suppress(UserError):  # a cache that cannot be written costs time, nothing else
-        write_atomically(file, found + "\n")
+        return take()
+    note = _note(f"{what}-{fingerprint.of_value({name: _taken(split) for name, split in splits.items()})}")
+    kept = _read(note)
+    if sound(kept):
+        return kept
+    found = take()
+    _keep(note, found)
     return found
+
+
+def _note(name: str) -> Path:
+    return places.cache() / "contents" / f"{name}.json"
+
+
+def _read(note: Path) -> Any:
+    with suppress(OSError, ValueError):
+        return json.loads(note.read_text(encoding="utf-8"))
+    return None
+
+
+def _keep(note: Path, found: Any) -> None:
+    with suppress(UserError):  # a cache that cannot be written costs time, nothing else
+        write_atomically(note, json.dumps(found) + "\n")
+
+
+def _is_hash(found: Any) -> bool:
+    return isinstance(found, str) and re.fullmatch(f"[0-9a-f]{{{fingerprint.LENGTH}}}", found) is not None
 
 
 def _taken(split: Split) -> list[str]:

@@ -2,8 +2,8 @@
 
 A folder ``NAME`` holds ``train_images.npy`` (uint8 N×H×W×C) and ``train_labels.npy``, the same for ``test`` and for
 ``validation`` where the set has one, and ``about.json``: the class names and the hash of the content. It appears whole
-or not at all; its hash is looked at whenever it is read, and the images are then a memory map, so that they take no
-memory but what is used of them.
+or not at all; its hash is looked at whenever it is read (of large files: whenever they were touched since), and the
+images are then a memory map, so that they take no memory but what is used of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jkbench import places
-from jkbench.data import arrays
+from jkbench.data import arrays, hashed
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
 from jkbench.files import locked
@@ -104,7 +104,8 @@ def kept(name: str, classes: Sequence[str], content: str, again: str = "") -> di
             for part in PARTS
             if (folder / f"{part}_images.npy").is_file()
         }
-        found = content_of(held)
+        files = [folder / f"{part}_{kind}.npy" for part in held for kind in ("images", "labels")]
+        found = hashed.of_files(files, lambda: content_of(held))
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise UserError(f"the images in {folder} are damaged: {error}", again) from None
     if told.get("content") != found:

@@ -131,11 +131,24 @@ def statistics(train: Split) -> tuple[Tensor, Tensor]:
 
     Taken from the counts of the 256 values: exact, and without a copy of the images.
     """
-    channels = train.shape[3]
-    counts = np.zeros((channels, 256), dtype=np.int64)
-    for part in train.parts():
-        for channel in range(channels):
-            counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
+    channels, each = train.shape[3], int(np.prod(train.shape[:3]))
+
+    def take() -> list[list[int]]:
+        counts = np.zeros((channels, 256), dtype=np.int64)
+        for part in train.parts():
+            for channel in range(channels):
+                counts[channel] += np.bincount(part[..., channel].reshape(-1), minlength=256)
+        found: list[list[int]] = counts.tolist()
+        return found
+
+    def sound(found: object) -> bool:
+        rows = found if isinstance(found, list) else []
+        return len(rows) == channels and all(
+            isinstance(row, list) and len(row) == 256 and all(type(n) is int for n in row) and sum(row) == each
+            for row in rows
+        )
+
+    counts = np.array(hashed.of_checked("pixels", {"train": train}, take, sound), dtype=np.int64)
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(1)
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)
