@@ -186,3 +186,20 @@ def test_statistics_are_those_of_the_pixels_and_counted_once(
 def test_statistics_of_images_that_nobody_checked_are_not_kept(kept: dict[str, Split]) -> None:
     resident.statistics(Split(kept["train"].images.copy(), kept["train"].labels))
     assert not list((places.cache() / "contents").glob("pixels-*"))
+
+
+def test_the_hash_of_a_subset_is_kept_of_large_ones_and_is_the_same(
+    kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(split: Split) -> str:
+        images = resident.reside(split, resident.statistics(kept["train"]), torch.device("cpu"))
+        return resident.pixel_hash(split, images)
+
+    some, others = kept["train"].take(np.arange(6)), kept["train"].take(np.arange(1, 7))
+    plain = [found(split) for split in (some, others, kept["train"], kept["test"])]
+    assert len(set(plain)) == 4
+    assert not list((places.cache() / "contents").glob("subset-*"))
+    monkeypatch.setattr(hashed, "ALWAYS", 10)
+    assert [found(split) for split in (some, others, kept["train"], kept["test"])] == plain
+    monkeypatch.setattr(resident.Resident, "parts", None)  # nothing is read any more
+    assert [found(split) for split in (some, others, kept["train"], kept["test"])] == plain

@@ -40,7 +40,7 @@ def of_files(files: Sequence[Path], take: Callable[[], str]) -> str:
         return take()
     state = _state(files)
     note = _note(f"files-{state}")
-    if _is_hash(kept := _read(note)):
+    if is_hash(kept := _read(note)):
         return str(kept)
     found = take()
     newest = max(max(told.st_mtime, told.st_ctime) for told in map(Path.stat, files))
@@ -57,7 +57,7 @@ def _state(files: Sequence[Path]) -> str:
 
 def content(splits: Mapping[str, Split]) -> str:
     """The hash of canonical splits (`jkbench.data.arrays.content`): the one that is kept, where it must be the same."""
-    return str(of_checked("content", splits, lambda: arrays.content(splits), _is_hash))
+    return str(of_checked("content", splits, lambda: arrays.content(splits), is_hash))
 
 
 def of_checked(what: str, splits: Mapping[str, Split], take: Callable[[], Any], sound: Callable[[Any], bool]) -> Any:
@@ -91,7 +91,8 @@ def _keep(note: Path, found: Any) -> None:
         write_atomically(note, json.dumps(found) + "\n")
 
 
-def _is_hash(found: Any) -> bool:
+def is_hash(found: Any) -> bool:
+    """Whether this is a hash of `jkbench.fingerprint`."""
     return isinstance(found, str) and re.fullmatch(f"[0-9a-f]{{{fingerprint.LENGTH}}}", found) is not None
 
 

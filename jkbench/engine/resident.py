@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jkbench import fingerprint
 from jkbench.data import arrays, hashed
 from jkbench.data.arrays import Split, at_once, let_go
 from jkbench.errors import UserError
@@ -170,6 +172,17 @@ def reside(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.dev
     stored = split.stored if split.stored.flags.writeable else split.stored.copy()
     at = None if split.at is None else torch.from_numpy(split.at)
     return Resident(_channels_first(stored), labels, mean, std, at, stored)
+
+
+def pixel_hash(split: Split, images: Resident) -> str:
+    """A hash of all pixels and labels of a split, which resides as ``images``; of many it is not taken twice."""
+
+    def take() -> str:
+        return fingerprint.of_parts(chain(images.parts(), [images.labels.cpu().numpy().tobytes()]))
+
+    if int(np.prod(split.shape)) <= hashed.ALWAYS:
+        return take()
+    return str(hashed.of_checked("subset", {"images": split}, take, hashed.is_hash))
 
 
 def _channels_first(images: NDArray[np.uint8]) -> Tensor:

@@ -6,14 +6,13 @@ import copy
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from jkbench import fingerprint, recipe
+from jkbench import recipe
 from jkbench.data.arrays import Split, subset
 from jkbench.engine import environment, reference, resident, scoring
 from jkbench.engine.fidelity import Teaching, teaching
@@ -140,7 +139,8 @@ def make_ready(
     splits = data.target.splits
     pool = training_pool(splits, trial.split)
     chosen = subset(splits[pool].labels, trial.shots, trial.seed)
-    train = resident.reside(splits[pool].take(chosen), data.normalisation, device)
+    taken = splits[pool].take(chosen)
+    train = resident.reside(taken, data.normalisation, device)
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
     started_from: list[Reference] = []
@@ -181,7 +181,7 @@ def make_ready(
             scored_images=len(splits[trial.split]),
             classes=len(data.target.classes),
         ),
-        pairing=_pairing(train, initial, loop),
+        pairing=_pairing(resident.pixel_hash(taken, train), initial, loop),
         started_from=started_from[0] if started_from else None,
     )
 
@@ -311,10 +311,10 @@ def _own_modules(loop: Loop, method: Method, seed: int) -> Mapping[str, nn.Modul
     return {name: module.to(loop.device) for name, module in modules.items()}
 
 
-def _pairing(train: Resident, initial: Mapping[str, Tensor], loop: Loop) -> schema.Pairing:
+def _pairing(subset_hash: str, initial: Mapping[str, Tensor], loop: Loop) -> schema.Pairing:
     common = {name: value for name, value in initial.items() if not name.startswith("teacher_head.")}
     return schema.Pairing(
-        subset=fingerprint.of_parts(chain(train.parts(), [train.labels.cpu().numpy().tobytes()])),
+        subset=subset_hash,
         initial=reference.weights_hash(common),
         order=loop.order_hash,
     )
