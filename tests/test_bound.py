@@ -367,6 +367,16 @@ def test_mistakes_are_told_before_anything_is_trained(own: Path, arguments: list
     assert not list(own.rglob("*.safetensors"))
 
 
+def test_a_set_of_one_size_is_held_against_the_targets_size(own: Path) -> None:
+    from jkbench.cli.bound import _more
+    from jkbench.plugins.discovery import discover
+
+    target = tasks.load("flowers-transfer")
+    images, loaded = _more("digits", target, discover(()))
+    assert images.size is None  # digits have no other
+    assert loaded.size == (1, 8)
+
+
 def test_options_that_do_not_go_together_are_refused(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, told in (
         (["theory", "--shots", "1"], "--shots belongs to --bound"),

@@ -81,12 +81,15 @@ def measure(
 
 
 def _more(name: str, task: Task, index: Index) -> tuple[Images, Loaded]:
-    """The images of ``--source DATASET``, in the target's size where the task names one."""
+    """The images of ``--source DATASET``, in the target's size where the task names one and the set has several."""
     from jkbench.engine import resident
+    from jkbench.plugins.loading import load
     from jkbench.task import Images
 
-    images = Images(dataset=name, size=task.target.size)
-    return images, resident.images(index.find("dataset", name), images)
+    source = index.find("dataset", name)
+    sized = "size" in load(source).model_fields
+    images = Images(dataset=name, size=task.target.size if sized else None)
+    return images, resident.images(source, images)
 
 
 def _told(student: object) -> str:
