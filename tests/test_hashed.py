@@ -151,9 +151,13 @@ def test_files_that_have_just_been_written_and_small_ones_are_always_read(
     assert len(calls) == 2
     monkeypatch.setattr(hashed, "ALWAYS", 100)
     monkeypatch.setattr(hashed, "_SETTLED", 3600.0)
+    waited: list[float] = []
+    monkeypatch.setattr(hashed.time, "sleep", waited.append)  # and it is too early still
     for _ in range(2):
         prepared.kept("pets", CLASSES, "")
     assert len(calls) == 4
+    assert all(3500 < seconds <= 3600 for seconds in waited)
+    assert len(waited) == 2
 
 
 def test_statistics_are_those_of_the_pixels_and_counted_once(

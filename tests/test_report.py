@@ -267,7 +267,7 @@ def test_a_broken_pairing_is_said_loudly_with_its_place(field, words):
     records[odd] = records[odd].model_copy(update={"pairing": pairing.model_copy(update={field: "other"})})
     page = compose(Chosen(task, records))
     assert page.problems == [f"5 per class, seed 2: the {words} of `finetune` differ from the other methods'"]
-    text = markup.render_markdown("page.md.j2", page=page, figure=False, left_out="", second_figure="")
+    text = markup.render_markdown("page.md.j2", page=page, figure=False, left_out="", lines=True, second_figure="")
     assert "**This table does not add up:**" in text
     assert "Verified" not in text
 

@@ -34,7 +34,10 @@ class Split:
     ordered: bool = False
     """Whether these are known to be in canonical order."""
     checked: str = ""
-    """Names the content of ``stored`` where all of it has been read and compared with its hash; else empty."""
+    """Names the content of ``stored`` where all of it has been compared with its hash; else empty.
+
+    What follows from the content is then kept under this name: who puts other images into ``stored`` empties it.
+    """
 
     def __len__(self) -> int:
         return len(self.labels)

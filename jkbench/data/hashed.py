@@ -28,7 +28,7 @@ from jkbench.files import write_atomically
 
 ALWAYS = 2**28
 """Bytes up to which files are hashed whenever they are read: it takes less than a second."""
-_SETTLED = 2.0  # seconds: a file that changes again within one tick of its clock would look the same
+_SETTLED = 2.0  # seconds: a file that changes again within one tick of its clock would look the same; wait that long
 
 
 def of_files(files: Sequence[Path], take: Callable[[], str]) -> str:
@@ -38,15 +38,21 @@ def of_files(files: Sequence[Path], take: Callable[[], str]) -> str:
     """
     if sum(file.stat().st_size for file in files) <= ALWAYS:
         return take()
-    state = _state(files)
-    note = _note(f"files-{state}")
+    note = _note(f"files-{_state(files)}")
     if is_hash(kept := _read(note)):
         return str(kept)
+    if 0 <= (age := _age(files)) < _SETTLED:
+        time.sleep(_SETTLED - age)
+    settled = _age(files) >= _SETTLED
     found = take()
-    newest = max(max(told.st_mtime, told.st_ctime) for told in map(Path.stat, files))
-    if _state(files) == state and time.time() - newest > _SETTLED:
+    if settled and note == _note(f"files-{_state(files)}"):
         _keep(note, found)
     return found
+
+
+def _age(files: Sequence[Path]) -> float:
+    """Seconds since any of the files was changed."""
+    return time.time() - max(max(told.st_mtime, told.st_ctime) for told in map(Path.stat, files))
 
 
 def _state(files: Sequence[Path]) -> str:

@@ -28,33 +28,36 @@ _SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways 
 
 
 def drawn(grid: Grid, baseline: str) -> tuple[str, ...]:
-    """The rows that stand in figures of lines, in the order of the table.
+    """The rows that have a line in figures, in the order of the table: all that have a number, up to `MOST_LINES`.
 
-    All, up to `MOST_LINES`; of more, those that were run in the most regimes; of more than that, the best, with the
-    baseline and the references.
+    Of more, the baseline, the references, and the rows that have numbers in the most regimes; where these alone are
+    too many, the best of them.
     """
-    regimes = {label: sum(bool(grid.records(label, shots)) for shots in grid.shots) for label in grid.labels}
+    regimes = {label: len({c.shots for c in grid.columns if grid.cell(label, c).values}) for label in grid.labels}
     rows = [label for label in grid.labels if regimes[label]]
-    if len(rows) > MOST_LINES:
-        most = max(regimes.values())
-        rows = [label for label in rows if regimes[label] == most or label == baseline]
-    if len(rows) > MOST_LINES:
-        always = {label for label in rows if label == baseline or label in grid.apart}
-        best = [label for label in rows if label not in always][: max(0, MOST_LINES - len(always))]
-        rows = [label for label in rows if label in always or label in best]
-    return tuple(rows)
+    if len(rows) <= MOST_LINES:
+        return tuple(rows)
+    always = {label for label in rows if label == baseline or label in grid.apart}
+    taken: list[str] = []
+    for count in sorted({regimes[label] for label in rows}, reverse=True):
+        group = [label for label in rows if regimes[label] == count and label not in always]
+        room = MOST_LINES - len(always) - len(taken)
+        if taken and len(group) > room:
+            break
+        taken += group[: max(room, 0)]
+    return tuple(label for label in rows if label in always or label in taken)
 
 
 def left_out(page: Page) -> str:
-    """A sentence on the rows that the figure has no line for; empty where it has all, or one column only."""
+    """A sentence on the rows that have no line in figures; empty where none is left out."""
     grid = page.grid
     shown = drawn(grid, page.task.baseline)
-    missing = [label for label in grid.labels if label not in shown and any(grid.records(label, s) for s in grid.shots)]
-    if not missing or len(grid.columns) == 1:
+    count = sum(any(grid.cell(label, column).values for column in grid.columns) for label in grid.labels)
+    if len(shown) == count:
         return ""
     return (
-        f"The figure has {len(shown)} of the {len(shown) + len(missing)} rows, those run in the most regimes first; "
-        "the tables have all."
+        f"The figure has lines for {len(shown)} of the {count} rows: those run in the most regimes, the best of them "
+        "where they are too many; the tables have all."
     )
 
 

@@ -40,6 +40,7 @@ def render(page: Page) -> dict[str, str | bytes]:
             page=page,
             figure=image is not None,
             left_out=figure.left_out(page),
+            lines=len(page.grid.columns) > 1,
             second_figure=transfer_figure.says(page) if second else "",
         ),
         f"{name}.tex": markup.render_tex("page.tex.j2", page=page),

@@ -109,6 +109,9 @@ def _mark(panel: Axes, reached: Reached, y: float, run: list[float], colour: str
     least, most = run[0], run[-1]
     if reached.low is not None and reached.high is not None and not own:
         panel.plot([min(reached.low, most), min(reached.high, most)], [y, y], color=colour, linewidth=0.9)
+        ends = [(most, ">")] * math.isinf(reached.high) + [(least, "<")] * (reached.low == least)
+        for place, shape in ends:  # the interval goes on
+            panel.plot([place], [y], marker=shape, color=colour, markerfacecolor="white", markersize=3.5)
     shape = ">" if math.isinf(reached.at) else "<" if reached.at == least and not own else marker
     fill = "white" if shape in "<>" and shape != marker else colour
     panel.plot([min(reached.at, most)], [y], marker=shape, color=colour, markerfacecolor=fill, markersize=5.5)
