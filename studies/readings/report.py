@@ -64,9 +64,9 @@ def table(shots: int) -> str:
             cosine = sum(m["jacobian_cosine"] for m in metrics) / len(metrics)
             rows.append([
                 f"`{task.removeprefix('cifar100-')}`", f"`{label}`", accuracy(group), gain(group, base),
-                fell(group, "act"), fell(group, "jac"), f"{cosine:.3f}", str(len(group)),
+                *(fell(group, term) for term in ("ce", "act", "jac")), f"{cosine:.3f}", str(len(group)),
             ])  # fmt: skip
-    head = ["protocol", "row", "accuracy", "over distill", "act end in %", "jac end in %", "cosine", "n"]
+    head = ["protocol", "row", "accuracy", "over distill", "ce end in %", "act end in %", "jac end in %", "cosine", "n"]
     return pipe_table(rows, head)
 
 
@@ -89,9 +89,12 @@ def page() -> str:
     shots = sorted({int(r.shots) for task in TASKS for r in records(task)})
     parts = []
     for count in shots:
-        ce, act, jac = (PUBLISHED[row, str(count)] for row in ("ce", "ce+act", "ce+act+jac"))
-        told = f"Published, on test images: `ce` {ce:.2f}, `ce+act` {act:.2f}, `ce+act+jac` {jac:.2f}"
-        parts += [f"## {count} per class", f"{told}: the Jacobian's gain is {jac - act:+.2f}.", table(count)]
+        numbers = {row: PUBLISHED[row, str(count)] for row in ("ce", "ce+act", "ce+act+jac", "ce+jac")}
+        told = ", ".join(f"`{row}` {value:.2f}" for row, value in numbers.items())
+        gains = f"{numbers['ce+act+jac'] - numbers['ce+act']:+.2f} over `ce+act`"
+        alone = f"{numbers['ce+jac'] - numbers['ce']:+.2f} over `ce`"
+        said = f"Published, on test images: {told}: the Jacobian's gain is {gains}, {alone}."
+        parts += [f"## {count} per class", said, table(count)]
     return TEXT.format(teachers=teachers(), tables="\n\n".join(parts))
 
 
@@ -107,7 +110,7 @@ chosen on test.
 
 {tables}
 
-Accuracy in %; over `distill`: in points, paired by seed; act and jac: the last tenth of the term, in % of its first
+Accuracy in %; over `distill`: in points, paired by seed; ce, act and jac: the last tenth of the term, in % of its first
 value; cosine: of the student's and the teacher's input gradient of the correct class, on validation images.
 n: seeds. One seed has no interval.
 
