@@ -142,7 +142,6 @@ def main() -> None:
         print(f"{given.images:,} images of {given.size}×{given.size}, {given.student}")
         methods = given.methods.split(",")
         for number, method in enumerate([methods[0], *methods]):
-            time.sleep(2.5)  # files that have just been written are read in any case
             print(f"\n{method}, {'images prepared before' if number else 'images prepared now'}", flush=True)
             subprocess.run([*command, method], env=os.environ | places, check=True)
 
