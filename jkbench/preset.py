@@ -15,6 +15,17 @@ from jkbench.errors import UserError, unknown
 FOLDER = Path(__file__).parent / "presets"
 
 
+class Reading(BaseModel):
+    """One way to read what a paper leaves open: rows of its table with other parameters than the table's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    says: str = Field(description="what is read, and how it was chosen, in whole sentences for the page")
+    methods: dict[str, str] = Field(
+        default_factory=dict, description="the rows that it runs with other parameters than the table's own"
+    )
+
+
 class PaperTable(BaseModel):
     """One table: which task runs it, which method is which row, and what was published."""
 
@@ -29,8 +40,8 @@ class PaperTable(BaseModel):
     row: str = Field(description="the CSV column that names rows")
     column: str = Field(description="the CSV column that names columns: per_class, or noise_std")
     methods: dict[str, str] = Field(description="rows of the table as methods of the suite")
-    instead: dict[str, dict[str, str]] = Field(
-        default_factory=dict, description="by task that stands in: rows that it runs with other parameters"
+    readings: dict[str, dict[str, Reading]] = Field(
+        default_factory=dict, description="by task that stands in, by name: readings that it runs, on one page"
     )
     gains: list[tuple[str, str]] = Field(description="pairs of rows whose difference the paper speaks of")
     _folder: Path = PrivateAttr()
@@ -40,17 +51,22 @@ class PaperTable(BaseModel):
         strange = {row for pair in self.gains for row in pair} - set(self.methods)
         if strange:
             raise ValueError(f"gains of rows that are not there: {', '.join(sorted(strange))}")
-        strange = {row for rows in self.instead.values() for row in rows} - set(self.methods)
+        read = [reading for named in self.readings.values() for reading in named.values()]
+        strange = {row for reading in read for row in reading.methods} - set(self.methods)
         if strange:
             raise ValueError(f"other parameters for rows that are not there: {', '.join(sorted(strange))}")
-        strange = set(self.instead) - set(self.stands_in)
+        strange = set(self.readings) - set(self.stands_in)
         if strange:
-            raise ValueError(f"other parameters for tasks that do not stand in: {', '.join(sorted(strange))}")
+            raise ValueError(f"readings for tasks that do not stand in: {', '.join(sorted(strange))}")
         return self
 
-    def methods_of(self, task: str) -> dict[str, str]:
-        """The table's rows as this task runs them."""
-        return self.methods | self.instead.get(task, {})
+    def readings_of(self, task: str) -> list[str | None]:
+        """Names of the readings that this task runs; None alone where it runs the table's own rows."""
+        return list(self.readings.get(task, {})) or [None]
+
+    def methods_of(self, task: str, reading: str | None = None) -> dict[str, str]:
+        """The table's rows as a reading of this task runs them; without a reading the table's own."""
+        return self.methods | (self.readings[task][reading].methods if reading else {})
 
     @cached_property
     def _lines(self) -> list[dict[str, str]]:
@@ -100,8 +116,9 @@ def load(name: str) -> Preset:
     return preset
 
 
-def table_of(preset: Preset, name: str, task: str | None) -> tuple[PaperTable, str]:
-    """A table, and the task that runs it here: its own, or one that stands in. `UserError` for any other."""
+def table_of(preset: Preset, name: str, task: str | None, reading: str | None = None) -> tuple[PaperTable, str]:
+    """A table, and the task that runs it here: its own, or one that stands in. `UserError` for any other, and for a
+    reading that this task does not run."""
     if name not in preset.tables:
         raise unknown("table", name, preset.tables)
     table = preset.tables[name]
@@ -110,4 +127,12 @@ def table_of(preset: Preset, name: str, task: str | None) -> tuple[PaperTable, s
             f"{task} does not run the table {name!r}",
             f"{', '.join([table.task, *table.stands_in])} {'do' if table.stands_in else 'does'}",
         )
-    return table, task or table.task
+    used = task or table.task
+    there = [known for known in table.readings_of(used) if known]
+    if reading is not None and reading not in there:
+        elsewhere = [f"--task {each} --reading {known}" for each, named in table.readings.items() for known in named]
+        raise UserError(
+            f"{used} does not run the reading {reading!r} of the table {name!r}",
+            f"it runs {', '.join(there)}" if there else f"there is {' and '.join(elsewhere) or 'no other reading'}",
+        )
+    return table, used

@@ -13,12 +13,13 @@ from scipy import stats
 from jkbench import plan, preset
 from jkbench import task as tasks
 from jkbench.cli import cli
+from jkbench.cli.reproduce import _runnable as runnable
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
 from jkbench.records.store import Loaded, Store
-from jkbench.report.reproduction import Gain, compare, render
+from jkbench.report.reproduction import Gain, Read, Reproduction, compare, render
 from jkbench.statistics import Interval
 
 PAPER = preset.load("jacobian-matching")
@@ -42,6 +43,11 @@ def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], 
     return loaded
 
 
+def the_only(page: Reproduction) -> Read:
+    (read,) = page.readings
+    return read
+
+
 def test_the_published_numbers_are_the_papers() -> None:
     """Facts of the paper that its text states (design, section 4)."""
     numbers = table("cifar100").numbers
@@ -59,7 +65,8 @@ def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
     for task in (chosen.task, *chosen.stands_in):
         used = tasks.load(task)
         page = compare(chosen, used, index, Loaded())
-        assert len(set(page.labels.values())) == len(chosen.methods)
+        for read in page.readings:
+            assert len(set(read.labels.values())) == len(chosen.methods)
         assert not page.not_here or task != chosen.task, "the table's own task runs all of its rows"
         columns = chosen.columns(used.shots)
         if chosen.column == "per_class" and task == chosen.task:
@@ -70,7 +77,7 @@ def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
 
 def test_an_empty_page_counts_what_is_missing(index: Index) -> None:
     page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded())
-    assert page.run == 0
+    assert the_only(page).run == 0
     text = render(page)
     assert "0 of 36 cells of the paper's table have been run" in text
     assert "Nothing has been run yet." in text
@@ -83,14 +90,15 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
     better = [value + 6.4 + drawn.gauss(0, 0.3) for value in plain]
     cells = {("ce+act", "5"): plain, ("ce+act+jac", "5"): better, ("ce", "5"): [13.0]}
     page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
-    assert page.run == 3
-    (cell,) = [c for c in page.cells if (c.row, c.column) == ("ce+act+jac", "5")]
+    read = the_only(page)
+    assert read.run == 3
+    (cell,) = [c for c in read.cells if (c.row, c.column) == ("ce+act+jac", "5")]
     assert cell.published == 33.39
     assert cell.ours is not None
     half = stats.t.ppf(0.975, 4) * np.std(better, ddof=1) / 5**0.5
     assert (cell.ours.mean, cell.ours.half_width) == pytest.approx((np.mean(better), half))
     assert cell.difference == pytest.approx(np.mean(better) - 33.39)
-    (gain,) = [g for g in page.gains if (g.row, g.over, g.column) == ("ce+act+jac", "ce+act", "5")]
+    (gain,) = [g for g in read.gains if (g.row, g.over, g.column) == ("ce+act+jac", "ce+act", "5")]
     assert gain.ours is not None
     paired = np.subtract(better, plain)
     assert gain.ours.mean == pytest.approx(paired.mean())
@@ -125,7 +133,7 @@ def test_verdicts_are_no_stronger_than_the_interval(
 def test_accuracy_under_noise_reads_the_noisy_metrics(index: Index) -> None:
     cells = {("0", "0.3"): [30.0, 31.0, 29.0], ("1.0", "0.3"): [47.0, 48.5, 46.5]}
     page = compare(table("noise"), tasks.load("cifar100-noise"), index, records(index, "noise", cells))
-    (gain,) = [g for g in page.gains if (g.row, g.column) == ("1.0", "0.3")]
+    (gain,) = [g for g in the_only(page).gains if (g.row, g.column) == ("1.0", "0.3")]
     assert gain.ours is not None
     assert gain.ours.mean == pytest.approx(np.mean([17, 17.5, 17.5]))
     assert gain.sign == "holds"
@@ -137,34 +145,64 @@ def test_a_task_that_stands_in_says_so(index: Index) -> None:
     page = compare(table("cifar100"), tasks.load("cifar100-fewshot-short"), index, loaded)
     assert page.stands_in
     assert "Another protocol than the paper's" in render(page)
-    assert compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, loaded).run == 0  # never the same table
+    assert (
+        compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, loaded).readings[0].run == 0
+    )  # never one table
 
 
-def test_a_task_that_stands_in_may_run_rows_with_other_parameters_and_says_which(index: Index) -> None:
-    early = tasks.load("cifar100-fewshot-early")
-    chosen = table("cifar100")
-    loaded = Loaded()
-    for label, value in {"distill": 0.20, "jacobian": 0.30, "jacobian[jac=100]": 0.26}.items():
-        (trial,) = plan.make(early, index, label, shots=[5], seeds=[0]).trials
-        loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": {"accuracy": value}})
+def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
+    early, chosen, loaded = tasks.load("cifar100-fewshot-early"), table("cifar100"), Loaded()
+    accuracies = {"distill": 20, "jacobian": 30, "jacobian[jac=100]": 26, "distill[act=0.01]": 19}
+    for label, value in accuracies.items():
+        for seed in range(3):
+            (trial,) = plan.make(early, index, label, shots=[5], seeds=[seed]).trials
+            metrics = {"accuracy": (value + seed * (label != "distill")) / 100}
+            loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": metrics})
     page = compare(chosen, early, index, loaded)
-    (cell,) = [cell for cell in page.cells if (cell.row, cell.column) == ("ce+act+jac", "5")]
-    assert cell.ours is not None
-    assert cell.ours.mean == pytest.approx(26), "the row at weight 1 is another method"
+    ones, hundred, mean = page.readings
+    assert [read.name for read in page.readings] == ["all-ones", "jacobian-100", "mean-of-classes"]
+    assert [read.run for read in page.readings] == [2, 2, 1]
+
+    def gain(read: Read) -> float | None:
+        (found,) = [g for g in read.gains if (g.row, g.over, g.column) == ("ce+act+jac", "ce+act", "5")]
+        return found.ours and found.ours.mean
+
+    assert (gain(ones), gain(hundred), gain(mean)) == (pytest.approx(11), pytest.approx(7), None)
+    assert hundred.changed == ["ce+jac", "ce+act+jac", "act+jac"]
+    assert (ones.changed, ones.labels) == ([], chosen.methods)
+    assert mean.labels["ce"] == "scratch"
+    assert hundred.count("sign", "holds") == 1
+    assert hundred.count("sign", "not run") == len(hundred.gains) - 1
     text = render(page)
     assert "`ce+act+jac` as `jacobian[jac=100]`" in text
-    assert "the paper's: `ce+jac` as" in text
-    assert page.labels["ce"] == "scratch"
-    assert chosen.methods_of("cifar100-fewshot") == chosen.methods_of("cifar100-fewshot-short") == chosen.methods
+    assert "1 of 36 cells of the paper's table have been run in the reading `mean-of-classes`" in text
+    assert text.count("### Accuracy in %") == 3
+    assert text.count("## Protocol") == 1
+    # elsewhere nothing is read otherwise
+    assert chosen.readings_of("cifar100-fewshot") == chosen.readings_of("cifar100-fewshot-short") == [None]
+    assert chosen.methods_of("cifar100-fewshot") == chosen.methods
+    assert "## Readings" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, Loaded()))
 
 
 @pytest.mark.parametrize(
-    ("instead", "complaint"),
-    [({"cifar100-fewshot-early": {"ce+act+jack": "jacobian"}}, "ce.act.jack"), ({"elsewhere": {}}, "elsewhere")],
+    ("readings", "complaint"),
+    [
+        ({"cifar100-fewshot-early": {"x": {"says": "", "methods": {"ce+act+jack": "jacobian"}}}}, "ce.act.jack"),
+        ({"elsewhere": {}}, "elsewhere"),
+    ],
 )
-def test_other_parameters_are_for_rows_and_tasks_that_are_there(instead: Any, complaint: str) -> None:
+def test_readings_are_of_rows_and_tasks_that_are_there(readings: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        preset.PaperTable.model_validate({**table("cifar100").model_dump(), "instead": instead})
+        preset.PaperTable.model_validate({**table("cifar100").model_dump(), "readings": readings})
+
+
+def test_a_reading_runs_its_own_rows_and_a_task_those_of_all(tmp_path: Path) -> None:
+    chosen, task = table("cifar100"), "cifar100-fewshot-early"
+    all_of_them = runnable(chosen, task, None, tmp_path)
+    one = runnable(chosen, task, "mean-of-classes", tmp_path)
+    assert one == list(chosen.methods_of(task, "mean-of-classes").values())
+    assert len(all_of_them) == len(set(all_of_them)) == 6 + 3 + 4
+    assert set(one) < set(all_of_them)
 
 
 def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index: Index) -> None:
@@ -176,8 +214,8 @@ def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index
     assert "`ce (pre-trained student, oracle)` cannot be run here: finetune is not defined on transfer tasks" in text
     assert "there are no weights of vgg-9" in text
     page = compare(table("mit67"), tasks.load("mit67-transfer"), index, Loaded())
-    marked = {(gain.row, gain.column) for gain in page.gains if gain.recalled}
-    assert marked == {(gain.row, gain.column) for gain in page.gains if gain.column in ("5", "10")}
+    marked = {(gain.row, gain.column) for gain in the_only(page).gains if gain.recalled}
+    assert marked == {(gain.row, gain.column) for gain in the_only(page).gains if gain.column in ("5", "10")}
     assert text.count("(recalled) |") == 12 + len(marked)
     assert "recalled" not in render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded()))
 
@@ -185,8 +223,8 @@ def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index
 def test_a_table_without_published_numbers_has_the_tasks_regimes(index: Index) -> None:
     cells = {("attention, depth 2", "10"): [50.0, 51.0], ("ce+act (LwF)", "10"): [48.0, 49.5]}
     page = compare(table("depth"), tasks.load("flowers-transfer"), index, records(index, "depth", cells))
-    assert (page.run, len(page.cells)) == (2, 9 * 3)
-    (gain,) = [g for g in page.gains if (g.row, g.column) == ("attention, depth 2", "10")]
+    assert (the_only(page).run, len(the_only(page).cells)) == (2, 9 * 3)
+    (gain,) = [g for g in the_only(page).gains if (g.row, g.column) == ("attention, depth 2", "10")]
     assert gain.published is None
     assert gain.ours is not None
     assert gain.ours.mean == pytest.approx(1.75)
@@ -221,6 +259,11 @@ def test_the_command_writes_pages_of_what_there_is(
         (["other"], "there is no preset 'other'"),
         (["jacobian-matching", "--table", "cifar"], "there is no table 'cifar'"),
         (["jacobian-matching", "--table", "cifar10", "--task", "digits-fewshot"], "does not run the table"),
+        (
+            ["jacobian-matching", "--table", "cifar100", "--reading", "mean"],
+            "cifar100-fewshot does not run the reading",
+        ),
+        (["jacobian-matching", "--task", "cifar100-fewshot-early", "--reading", "mean"], "does not run the reading"),
     ):
         with pytest.raises(UserError, match=told):
             cli.main(["reproduce", *words, "--page-only"], standalone_mode=False)

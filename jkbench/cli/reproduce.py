@@ -23,6 +23,7 @@ Examples:
 @click.option(
     "--task", "task_name", metavar="NAME", help="A task of a shorter protocol that stands in for the table's."
 )
+@click.option("--reading", metavar="NAME", help="Of a task that runs several readings of the paper: this one's rows.")
 @options.shots
 @options.seeds
 @options.leaderboard_folder
@@ -34,6 +35,7 @@ def reproduce(
     preset: str,
     table: str | None,
     task_name: str | None,
+    reading: str | None,
     shots: str | None,
     seeds: str | None,
     folder: Path,
@@ -51,26 +53,32 @@ def reproduce(
     code = 0
     # with a task, the tables that it runs; all names are looked at before anything is run
     names = [table] if table else [n for n, t in paper.tables.items() if task_name in (None, t.task, *t.stands_in)]
-    for chosen, task in [presets.table_of(paper, name, task_name) for name in names or paper.tables]:
+    for chosen, task in [presets.table_of(paper, name, task_name, reading) for name in names or paper.tables]:
         if not page_only:
             assert run.callback is not None
-            methods = ",".join(_runnable(chosen, task, folder))
+            methods = ",".join(_runnable(chosen, task, reading, folder))
             code = max(code, run.callback(**_run_options(methods, task, shots, seeds, folder, device, jobs, threads)))
         for each in [task] if task_name else [task, *chosen.stands_in]:
             _write(preset, chosen, each, folder, wanted=each == task)
     return code
 
 
-def _runnable(table: Any, task_name: str, folder: Path) -> list[str]:
-    """The table's methods, but for those that this task has nothing to run with; a word about each of these."""
+def _runnable(table: Any, task_name: str, reading: str | None, folder: Path) -> list[str]:
+    """The methods of one reading, or of all that the task runs, but for those that it has nothing to run with; a word
+    about each of these."""
     from jkbench import catalogue
     from jkbench.plugins.discovery import discover
     from jkbench.report.reproduction import rows_of
 
-    _, not_here = rows_of(table, catalogue.load(task_name, folder), discover(()))
-    for row, reason in not_here.items():
-        click.echo(f"{row}: not run here: {reason}", err=True)
-    return [method for row, method in table.methods_of(task_name).items() if row not in not_here]
+    task, index = catalogue.load(task_name, folder), discover(())
+    methods: dict[str, None] = {}
+    for name in [reading] if reading else table.readings_of(task_name):
+        _, not_here = rows_of(table, task, index, name)
+        for row, reason in not_here.items():
+            click.echo(f"{row}: not run here: {reason}", err=True)
+        rows = table.methods_of(task_name, name)
+        methods |= dict.fromkeys(method for row, method in rows.items() if row not in not_here)
+    return list(methods)
 
 
 def _run_options(
@@ -97,6 +105,6 @@ def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) 
     page = compare(table, catalogue.load(task_name, folder), discover(()), loaded)
     path = folder / f"{preset}-{task_name}.md"
     write_atomically(path, render(page))
-    click.echo(f"{path}: {page.run} of {len(page.cells)} cells of the paper's table have been run")
+    click.echo(f"{path}: {'; '.join(page.done)}".replace("`", ""))
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

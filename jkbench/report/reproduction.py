@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from jkbench import plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.preset import PaperTable
-from jkbench.records.schema import Shots
+from jkbench.records.schema import Record, Shots
 from jkbench.records.store import Loaded
 from jkbench.report.caption import caption
 from jkbench.report.current import choose
@@ -66,19 +66,40 @@ class Gain(Compared):
         return "holds" if low <= self.published <= high else "does not hold"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Read:
+    """The table as one reading of the paper runs it: its cells and gains, by row of the paper."""
+
+    name: str | None
+    """None for the table's own rows."""
+    says: str
+    cells: list[Compared]
+    gains: list[Gain]
+    labels: Mapping[str, str]
+    """The suite's name of each row of the paper."""
+    changed: list[str]
+    """Rows that run with other parameters than the table's own."""
+
+    @property
+    def run(self) -> int:
+        """Cells that have been run."""
+        return sum(cell.ours is not None for cell in self.cells)
+
+    def count(self, what: Literal["sign", "size"], verdict: Verdict) -> int:
+        """How many of the gains have that verdict on their sign or size."""
+        return sum(getattr(gain, what) == verdict for gain in self.gains)
+
+
+@dataclass(frozen=True)
 class Reproduction:
-    """A page: the table's cells and gains, by row of the paper, and how much of it has been run."""
+    """A page: a task's records as the paper's table, once for each reading that the task runs."""
 
     table: PaperTable
     task: Task
-    cells: list[Compared]
-    gains: list[Gain]
+    readings: list[Read]
     caption: list[str]
     stale: int
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """The suite's name of each row of the paper."""
-    not_here: Mapping[str, str] = field(default_factory=dict)
+    not_here: Mapping[str, str]
     """Rows that the task cannot run, with the reason."""
 
     @property
@@ -92,18 +113,14 @@ class Reproduction:
         return self.task.name != self.table.task
 
     @property
-    def instead(self) -> list[str]:
-        """Rows that the task runs with other parameters than the table's own."""
-        return list(self.table.instead.get(self.task.name, {}))
-
-    @property
-    def run(self) -> int:
-        """Cells that have been run."""
-        return sum(cell.ours is not None for cell in self.cells)
-
-    def of(self, cells: Sequence[Compared], row: str) -> list[Compared]:
-        """The cells of one row, in the paper's order."""
-        return [cell for cell in cells if cell.row == row]
+    def done(self) -> list[str]:
+        """How much has been run, a sentence's part for each reading."""
+        whose = "the paper's" if self.known else "this"
+        return [
+            f"{read.run} of {len(read.cells)} cells of {whose} table have been run"
+            + (f" in the reading `{read.name}`" if read.name else "")
+            for read in self.readings
+        ]
 
 
 def bounds(interval: Interval) -> tuple[float | None, float | None]:
@@ -115,22 +132,32 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Reproduction:
     """The page of a table, from a task's records on test images; the last epoch's numbers."""
-    labels, not_here = rows_of(table, task, index)
+    rows = {name: rows_of(table, task, index, name) for name in table.readings_of(task.name)}
+    labels = dict.fromkeys(label for labelled, _ in rows.values() for label in labelled.values())
+    chosen = choose(task, index, loaded, labels=list(labels))
+    used = [record for record in chosen.records if record.status == "ok"]
+    return Reproduction(
+        table=table,
+        task=task,
+        readings=[_read(table, task, name, labelled, used) for name, (labelled, _) in rows.items()],
+        caption=caption(task, arrange(task, used)) if used else [],
+        stale=chosen.stale,
+        not_here={row: reason for _, reasons in rows.values() for row, reason in reasons.items()},
+    )
+
+
+def _read(table: PaperTable, task: Task, name: str | None, labels: Mapping[str, str], used: Sequence[Record]) -> Read:
+    """One reading's cells and gains. labels: of the rows that the task can run."""
     columns = table.columns(task.shots)
-    chosen = choose(task, index, loaded, labels=list(labels.values()))
     found: dict[tuple[str, str], dict[int, float]] = {}
     for row, label in labels.items():
         for column in columns:
             shots, metric = _where(table, task, column)
-            values = {
+            found[row, column] = {
                 record.seed: 100 * record.metrics[metric]
-                for record in chosen.records
-                if record.label == label
-                and record.shots == shots
-                and record.status == "ok"
-                and metric in record.metrics
+                for record in used
+                if record.label == label and record.shots == shots and metric in record.metrics
             }
-            found[row, column] = values
     cells = [
         Compared(
             row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
@@ -153,17 +180,23 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Repr
         for column in columns
         if _difference(table, row, over, column) is not None or not table.numbers
     ]
-    used = [record for record in chosen.records if record.status == "ok"]
-    return Reproduction(
-        table, task, cells, gains, caption(task, arrange(task, used)) if used else [], chosen.stale,
-        {row: labels.get(row, method) for row, method in table.methods_of(task.name).items()}, not_here,
-    )  # fmt: skip
+    methods = table.methods_of(task.name, name)
+    return Read(
+        name=name,
+        says=table.readings[task.name][name].says if name else "",
+        cells=cells,
+        gains=gains,
+        labels={row: labels.get(row, method) for row, method in methods.items()},
+        changed=[row for row, method in methods.items() if method != table.methods[row]],
+    )
 
 
-def rows_of(table: PaperTable, task: Task, index: Index) -> tuple[dict[str, str], dict[str, str]]:
+def rows_of(
+    table: PaperTable, task: Task, index: Index, reading: str | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """The suite's labels of the paper's rows; and why a row cannot be run by this task."""
     labels, not_here = {}, {}
-    for row, method in table.methods_of(task.name).items():
+    for row, method in table.methods_of(task.name, reading).items():
         try:
             labels[row] = plan.make(task, index, method).rows[0].label
         except UserError as error:
