@@ -44,11 +44,21 @@ def gain(group: Sequence[Record], base: Sequence[Record]) -> str:
     """Paired difference from ``distill`` of the same task, in points."""
     of = {record.seed: 100 * record.metrics["accuracy"] for record in base}
     pairs = [100 * r.metrics["accuracy"] - of[r.seed] for r in group if r.seed in of]
-    if not pairs or group == base:
+    if not pairs or {r.id for r in group} == {r.id for r in base}:
         return ""
     interval = mean_interval(pairs)
     told = f"{interval.mean:+.1f}" + (f" ± {interval.half_width:.1f}" if interval.half_width else "")
     return told.replace("-", "−")
+
+
+def without_jacobian(label: str) -> str | None:
+    """The row that differs by the Jacobian term alone; None for a row that has no such term."""
+    if not label.startswith("jacobian"):
+        return None
+    kept = [part for part in label.removeprefix("jacobian").strip("[]").split(",") if part.startswith(("ce=", "act="))]
+    if "act=0" in kept:
+        return "scratch"
+    return "distill" + (f"[{','.join(kept)}]" if kept else "")
 
 
 def table(shots: int) -> str:
@@ -57,16 +67,18 @@ def table(shots: int) -> str:
     for task in TASKS:
         here = [record for record in records(task) if record.shots == shots]
         labels = sorted({record.label for record in here}, key=lambda label: (len(label), label))
-        base = [record for record in here if record.label == "distill"]
+        of = {label: [record for record in here if record.label == label] for label in labels}
         for label in labels:
             group = sorted((r for r in here if r.label == label), key=lambda r: r.seed)
             metrics = [r.metrics for r in group]
             cosine = sum(m["jacobian_cosine"] for m in metrics) / len(metrics)
             rows.append([
-                f"`{task.removeprefix('cifar100-')}`", f"`{label}`", accuracy(group), gain(group, base),
+                f"`{task.removeprefix('cifar100-')}`", f"`{label}`", accuracy(group),
+                *(gain(group, of.get(base or "", [])) for base in ("distill", without_jacobian(label))),
                 *(fell(group, term) for term in ("ce", "act", "jac")), f"{cosine:.3f}", str(len(group)),
             ])  # fmt: skip
-    head = ["protocol", "row", "accuracy", "over distill", "ce end in %", "act end in %", "jac end in %", "cosine", "n"]
+    over = ["over distill", "Jacobian's gain"]
+    head = ["protocol", "row", "accuracy", *over, "ce end in %", "act end in %", "jac end in %", "cosine", "n"]
     return pipe_table(rows, head)
 
 
@@ -110,8 +122,9 @@ chosen on test.
 
 {tables}
 
-Accuracy in %; over `distill`: in points, paired by seed; ce, act and jac: the last tenth of the term, in % of its first
-value; cosine: of the student's and the teacher's input gradient of the correct class, on validation images.
+Accuracy in %; over `distill`: in points, paired by seed; the Jacobian's gain: over the same row without its term; ce, act
+and jac: the last tenth of the term, in % of its first value; cosine: of the student's and the teacher's input gradient of
+the correct class, on validation images.
 n: seeds. One seed has no interval.
 
     bash studies/readings/run.sh
