@@ -122,9 +122,9 @@ chosen on test.
 
 {tables}
 
-Accuracy in %; over `distill`: in points, paired by seed; the Jacobian's gain: over the same row without its term; ce, act
-and jac: the last tenth of the term, in % of its first value; cosine: of the student's and the teacher's input gradient of
-the correct class, on validation images.
+Accuracy in %; over `distill`: in points, paired by seed; the Jacobian's gain: over the same row without its term;
+ce, act and jac: the last tenth of the term, in % of its first value; cosine: of the student's and the teacher's input
+gradient of the correct class, on validation images.
 n: seeds. One seed has no interval.
 
     bash studies/readings/run.sh
