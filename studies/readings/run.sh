@@ -18,6 +18,6 @@ run teacher-4 1 "distill,jacobian,jacobian[jac=100]"
 run teacher-augmented 1 "distill,jacobian,jacobian[jac=100],jacobian[jac=1000],jacobian[jac=100,normalise=true]"
 run batch-16 1 "distill"
 run teacher-4-batch-128 1 "distill,jacobian[jac=100]"
-run teacher-4 5 "scratch,distill,distill[act=0.01],jacobian,jacobian[jac=100],jacobian[act=0]"
+run teacher-4 5 "scratch,distill,distill[act=0.01],jacobian,jacobian[jac=100],jacobian[act=0],jacobian[act=0.01]"
 run teacher-12 5 "distill,jacobian[jac=100]"
 python studies/readings/report.py > studies/readings/README.md
