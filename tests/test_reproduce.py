@@ -21,6 +21,7 @@ from jkbench.plugins.discovery import Index
 from jkbench.records.blank import blank
 from jkbench.records.schema import Record
 from jkbench.records.store import Loaded, Store
+from jkbench.report import reproduction_figure
 from jkbench.report.reproduction import Gain, Read, Reproduction, compare, render
 from jkbench.statistics import Interval
 
@@ -184,6 +185,34 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
     assert chosen.readings_of("cifar100-fewshot") == chosen.readings_of("cifar100-fewshot-short") == [None]
     assert chosen.methods_of("cifar100-fewshot") == chosen.methods
     assert "## Readings" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, Loaded()))
+
+
+def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no_interval(index: Index) -> None:
+    cells = {
+        ("ce+act", "5"): [27.0, 28.0],
+        ("ce+act+jac", "5"): [33.0, 34.5],
+        ("ce", "5"): [13.0],
+        ("ce+jac", "5"): [9.0],
+    }
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
+    made = reproduction_figure._figure(page)
+    panels = {panel.get_title(): panel for panel in made.axes}
+    assert list(panels) == ["ce+act+jac − ce+act", "ce+jac − ce"]  # nothing of act+jac has been run
+    for title, (name, height, face) in {
+        "ce+act+jac − ce+act": ("measured", 6.25, "#0072B2"),
+        "ce+jac − ce": ("measured (one seed)", -4.0, "white"),
+    }.items():
+        (published,) = [line for line in panels[title].lines if line.get_label() == "published"]
+        row, over = title.split(" − ")
+        assert list(published.get_ydata()) == [
+            g.published for g in page.readings[0].gains if (g.row, g.over) == (row, over)
+        ]
+        (container,) = panels[title].containers
+        assert (container.get_label(), container.lines[0].get_markerfacecolor()) == (name, face)
+        assert list(container.lines[0].get_xydata()[0]) == pytest.approx([1, height])
+    assert reproduction_figure.draw(page) == reproduction_figure.draw(page)
+    assert "![alt](figure.png)" in render(page, ("alt", "figure.png"))
+    assert reproduction_figure.draw(compare(table("cifar100"), page.task, index, Loaded())) is None
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) 
     from jkbench.files import write_atomically
     from jkbench.plugins.discovery import discover
     from jkbench.records.store import Store
+    from jkbench.report import reproduction_figure
     from jkbench.report.reproduction import compare, render
 
     loaded = Store(folder).read(task_name)
@@ -104,7 +105,12 @@ def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) 
         return
     page = compare(table, catalogue.load(task_name, folder), discover(()), loaded)
     path = folder / f"{preset}-{task_name}.md"
-    write_atomically(path, render(page))
+    image = reproduction_figure.draw(page)
+    if image is not None:
+        write_atomically(path.with_suffix(".png"), image)
+    write_atomically(
+        path, render(page, (reproduction_figure.says(page), path.with_suffix(".png").name) if image else None)
+    )
     click.echo(f"{path}: {'; '.join(page.done)}".replace("`", ""))
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

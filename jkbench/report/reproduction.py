@@ -227,9 +227,11 @@ def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over
     return _interval([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
-def render(page: Reproduction) -> str:
-    """The page as Markdown. The same records give the same bytes."""
-    return render_markdown("reproduction.md.j2", page=page, number=_published, ours=_ours, signed=_signed)
+def render(page: Reproduction, figure: tuple[str, str] | None = None) -> str:
+    """The page as Markdown, with a figure's words and file where it has one. The same records give the same bytes."""
+    return render_markdown(
+        "reproduction.md.j2", page=page, figure=figure, number=_published, ours=_ours, signed=_signed
+    )
 
 
 def _published(cell: Compared) -> str:
