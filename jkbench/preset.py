@@ -34,6 +34,7 @@ class PaperTable(BaseModel):
     task: str
     stands_in: list[str] = Field(default_factory=list, description="tasks of a shorter protocol, on pages of their own")
     caption: str
+    terms: str = Field(default="", description="what the names of its rows stand for, in whole sentences")
     published: str | None = Field(
         default=None, description="CSV file: row, column, test_accuracy in %, certainty; none where no number is known"
     )
@@ -66,7 +67,20 @@ class PaperTable(BaseModel):
 
     def methods_of(self, task: str, reading: str | None = None) -> dict[str, str]:
         """The table's rows as a reading of this task runs them; without a reading the table's own."""
-        return self.methods | (self.readings[task][reading].methods if reading else {})
+        if reading is None:
+            return self.methods
+        return self.methods | self.reading(task, reading).methods
+
+    def reading(self, task: str, name: str) -> Reading:
+        """One reading of a task that stands in. `UserError` where it does not run that one."""
+        there = self.readings.get(task, {})
+        if name not in there:
+            others = [f"--task {each} --reading {known}" for each, named in self.readings.items() for known in named]
+            raise UserError(
+                f"{task} does not run the reading {name!r}",
+                f"it runs {', '.join(there)}" if there else f"there is {' or '.join(others) or 'none in this table'}",
+            )
+        return there[name]
 
     @cached_property
     def _lines(self) -> list[dict[str, str]]:
@@ -116,23 +130,32 @@ def load(name: str) -> Preset:
     return preset
 
 
-def table_of(preset: Preset, name: str, task: str | None, reading: str | None = None) -> tuple[PaperTable, str]:
-    """A table, and the task that runs it here: its own, or one that stands in. `UserError` for any other, and for a
-    reading that this task does not run."""
-    if name not in preset.tables:
+def tables_of(
+    preset: Preset, name: str | None, task: str | None, reading: str | None = None
+) -> list[tuple[PaperTable, str]]:
+    """The tables that are meant, each with the task that runs it here: its own, or one that stands in.
+
+    Without a name all tables that the task, or a task with this reading, runs. `UserError` for a table or task that is
+    not there, and for a reading that this task does not run.
+    """
+    if name is not None and name not in preset.tables:
         raise unknown("table", name, preset.tables)
-    table = preset.tables[name]
-    if task is not None and task not in (table.task, *table.stands_in):
-        raise UserError(
-            f"{task} does not run the table {name!r}",
-            f"{', '.join([table.task, *table.stands_in])} {'do' if table.stands_in else 'does'}",
-        )
-    used = task or table.task
-    there = [known for known in table.readings_of(used) if known]
-    if reading is not None and reading not in there:
-        elsewhere = [f"--task {each} --reading {known}" for each, named in table.readings.items() for known in named]
-        raise UserError(
-            f"{used} does not run the reading {reading!r} of the table {name!r}",
-            f"it runs {', '.join(there)}" if there else f"there is {' and '.join(elsewhere) or 'no other reading'}",
-        )
-    return table, used
+    tables = list(preset.tables.values()) if name is None else [preset.tables[name]]
+    found = [(table, used) for table in tables for used in [_task_of(table, task, reading)] if used]
+    if found:
+        return found
+    if task is not None and (not_run := [t for t in tables if task not in (t.task, *t.stands_in)]) == tables:
+        there = list(dict.fromkeys(each for table in not_run for each in (table.task, *table.stands_in)))
+        which = "any of these tables" if name is None else f"the table {name!r}"
+        raise UserError(f"{task} does not run {which}", f"{', '.join(there)} {'do' if len(there) > 1 else 'does'}")
+    with_readings = [table for table in tables if table.readings] or tables
+    with_readings[0].reading(task or with_readings[0].task, reading or "")
+    return []
+
+
+def _task_of(table: PaperTable, task: str | None, reading: str | None) -> str | None:
+    """The task that runs a table, with this reading where one is named; None where there is none."""
+    able = [table.task, *table.stands_in] if task is None else [task] if task in (table.task, *table.stands_in) else []
+    if reading is not None:
+        able = [each for each in able if reading in table.readings.get(each, {})]
+    return able[0] if able else None

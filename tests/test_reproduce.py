@@ -15,7 +15,7 @@ from scipy import stats
 from jkbench import plan, preset
 from jkbench import task as tasks
 from jkbench.cli import cli
-from jkbench.cli.reproduce import _runnable as runnable
+from jkbench.cli.run import run
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.records.blank import blank
@@ -70,7 +70,7 @@ def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
         page = compare(chosen, used, index, Loaded())
         for read in page.readings:
             assert len(set(read.labels.values())) == len(chosen.methods)
-        assert not page.not_here or task != chosen.task, "the table's own task runs all of its rows"
+            assert not read.not_here or task != chosen.task, "the table's own task runs all of its rows"
         columns = chosen.columns(used.shots)
         if chosen.column == "per_class" and task == chosen.task:
             assert [str(shots) for shots in used.shots] == columns
@@ -121,7 +121,7 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
         (2.0, Interval(-1.5, 1.0, 3), "does not hold", "does not hold"),
         (-2.0, Interval(-1.5, 1.0, 3), "holds", "holds"),
         (2.0, Interval(0.5, 1.0, 3), "not resolved", "does not hold"),
-        (0.5, Interval(0.5, 1.0, 3), "not resolved", "holds"),
+        (0.5, Interval(0.5, 1.0, 3), "not resolved", "not resolved"),  # neither zero nor the published is excluded
         (2.0, Interval(1.9, None, 1), "not resolved", "not resolved"),
         (2.0, None, "not run", "not run"),
     ],
@@ -174,17 +174,25 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
     assert hundred.changed == ["ce+jac", "ce+act+jac", "act+jac"]
     assert (ones.changed, ones.labels) == ([], chosen.methods)
     assert mean.labels["ce"] == "scratch"
-    assert hundred.count("sign", "holds") == 1
-    assert hundred.count("sign", "not run") == len(hundred.gains) - 1
     text = render(page)
     assert "`ce+act+jac` as `jacobian[jac=100]`" in text
     assert "1 of 36 cells of the paper's table have been run in the reading `mean-of-classes`" in text
+    beside = text.split("## Readings beside each other")[1].split("## Reading `all-ones`")[0]
+    (line,) = [line for line in beside.splitlines() if line.startswith("| `")]
+    assert [part.strip() for part in line.split("|")[1:-1]] == [
+        "`ce+act+jac` − `ce+act`", "5", "+6.42", "+11.00 ± 2.48 (n = 3)", "+7.00 ± 2.48 (n = 3)", "",
+    ]  # fmt: skip
+    assert "the Jacobian's weighs 100, the others 1" in text
+    assert "`act` the squared error between" in text
     assert text.count("### Accuracy in %") == 3
     assert text.count("## Protocol") == 1
+    panel = reproduction_figure._figure(page).axes[0]
+    places = [float(container.lines[0].get_xydata()[0][0]) for container in panel.containers]
+    assert places[0] < 1 <= places[1], "readings stand beside each other"
     # elsewhere nothing is read otherwise
     assert chosen.readings_of("cifar100-fewshot") == chosen.readings_of("cifar100-fewshot-short") == [None]
     assert chosen.methods_of("cifar100-fewshot") == chosen.methods
-    assert "## Readings" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, Loaded()))
+    assert "Readings beside" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, Loaded()))
 
 
 def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no_interval(index: Index) -> None:
@@ -210,6 +218,11 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         (container,) = panels[title].containers
         assert (container.get_label(), container.lines[0].get_markerfacecolor()) == (name, face)
         assert list(container.lines[0].get_xydata()[0]) == pytest.approx([1, height])
+        (bars,) = container.lines[2]
+        low, high = bars.get_segments()[0][:, 1]
+        (ours,) = [g.ours for g in the_only(page).gains if (g.row, g.over, g.column) == (row, over, "5")]
+        assert ours is not None
+        assert (high - low) / 2 == pytest.approx(ours.half_width or 0)
     assert reproduction_figure.draw(page) == reproduction_figure.draw(page)
     assert "![alt](figure.png)" in render(page, ("alt", "figure.png"))
     assert reproduction_figure.draw(compare(table("cifar100"), page.task, index, Loaded())) is None
@@ -227,13 +240,37 @@ def test_readings_are_of_rows_and_tasks_that_are_there(readings: Any, complaint:
         preset.PaperTable.model_validate({**table("cifar100").model_dump(), "readings": readings})
 
 
-def test_a_reading_runs_its_own_rows_and_a_task_those_of_all(tmp_path: Path) -> None:
-    chosen, task = table("cifar100"), "cifar100-fewshot-early"
-    all_of_them = runnable(chosen, task, None, tmp_path)
-    one = runnable(chosen, task, "mean-of-classes", tmp_path)
-    assert one == list(chosen.methods_of(task, "mean-of-classes").values())
-    assert len(all_of_them) == len(set(all_of_them)) == 6 + 3 + 2  # all-ones, and what the others run otherwise
-    assert set(one) < set(all_of_them)
+def test_a_reading_runs_its_own_rows_and_a_task_those_of_all(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen, task, asked = table("cifar100"), "cifar100-fewshot-early", []
+
+    def record(**given: Any) -> int:
+        asked.append((given["task_name"], given["methods"]))
+        return 0
+
+    monkeypatch.setattr(run, "callback", record)
+    for words in (["--reading", "mean-of-classes"], ["--task", task]):
+        cli.main(["reproduce", "jacobian-matching", *words], standalone_mode=False)
+    one = list(chosen.methods_of(task, "mean-of-classes").values())
+    every = [method for name in chosen.readings_of(task) for method in chosen.methods_of(task, name).values()]
+    assert len(set(every)) == 6 + 3 + 2  # all-ones, and what the others run otherwise
+    assert asked == [(task, ",".join(one)), (task, ",".join(dict.fromkeys(every)))]
+    assert capsys.readouterr().out.count("cifar100-fewshot-early.md: 0 of 36 cells") == 2
+
+
+def test_the_command_draws_what_has_been_run_and_takes_back_a_figure_of_nothing(nowhere: Path, index: Index) -> None:
+    folder = nowhere / "leaderboard"
+    (folder / "jacobian-matching-cifar10-fewshot.png").parent.mkdir()
+    (folder / "jacobian-matching-cifar10-fewshot.png").write_bytes(b"of records that are no longer there")
+    cells = {("ce", "1"): [5.0, 6.0], ("ce+jac", "1"): [6.0, 7.5]}
+    for held in records(index, "cifar100", cells, task="cifar100-fewshot-short").records.values():
+        Store(folder).put(held)
+    cli.main(["reproduce", "jacobian-matching", "--page-only"], standalone_mode=False)
+    assert [path.name for path in folder.glob("*.png")] == ["jacobian-matching-cifar100-fewshot-short.png"]
+    assert "(jacobian-matching-cifar100-fewshot-short.png)" in (
+        folder / "jacobian-matching-cifar100-fewshot-short.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index: Index) -> None:

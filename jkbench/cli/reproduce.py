@@ -23,7 +23,7 @@ Examples:
 @click.option(
     "--task", "task_name", metavar="NAME", help="A task of a shorter protocol that stands in for the table's."
 )
-@click.option("--reading", metavar="NAME", help="Of a task that runs several readings of the paper: this one's rows.")
+@click.option("--reading", metavar="NAME", help="Of a task that runs several readings of the paper, this one's rows.")
 @options.shots
 @options.seeds
 @options.leaderboard_folder
@@ -51,14 +51,15 @@ def reproduce(
 
     paper = presets.load(preset)
     code = 0
-    # with a task, the tables that it runs; all names are looked at before anything is run
-    names = [table] if table else [n for n, t in paper.tables.items() if task_name in (None, t.task, *t.stands_in)]
-    for chosen, task in [presets.table_of(paper, name, task_name, reading) for name in names or paper.tables]:
+    # all names are looked at before anything is run
+    for chosen, task in presets.tables_of(paper, table, task_name, reading):
         if not page_only:
             assert run.callback is not None
             methods = ",".join(_runnable(chosen, task, reading, folder))
-            code = max(code, run.callback(**_run_options(methods, task, shots, seeds, folder, device, jobs, threads)))
-        for each in [task] if task_name else [task, *chosen.stands_in]:
+            if methods:
+                given = _run_options(methods, task, shots, seeds, folder, device, jobs, threads)
+                code = max(code, run.callback(**given))
+        for each in [task] if task_name or reading else [task, *chosen.stands_in]:
             _write(preset, chosen, each, folder, wanted=each == task)
     return code
 
@@ -72,12 +73,13 @@ def _runnable(table: Any, task_name: str, reading: str | None, folder: Path) -> 
 
     task, index = catalogue.load(task_name, folder), discover(())
     methods: dict[str, None] = {}
+    told: dict[str, None] = {}
     for name in [reading] if reading else table.readings_of(task_name):
-        _, not_here = rows_of(table, task, index, name)
-        for row, reason in not_here.items():
-            click.echo(f"{row}: not run here: {reason}", err=True)
-        rows = table.methods_of(task_name, name)
-        methods |= dict.fromkeys(method for row, method in rows.items() if row not in not_here)
+        labels, not_here = rows_of(table, task, index, name)
+        told |= dict.fromkeys(f"{row}: not run here: {reason}" for row, reason in not_here.items())
+        methods |= dict.fromkeys(method for row, method in table.methods_of(task_name, name).items() if row in labels)
+    for sentence in told:
+        click.echo(sentence, err=True)
     return list(methods)
 
 
@@ -105,12 +107,12 @@ def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) 
         return
     page = compare(table, catalogue.load(task_name, folder), discover(()), loaded)
     path = folder / f"{preset}-{task_name}.md"
-    image = reproduction_figure.draw(page)
-    if image is not None:
-        write_atomically(path.with_suffix(".png"), image)
-    write_atomically(
-        path, render(page, (reproduction_figure.says(page), path.with_suffix(".png").name) if image else None)
-    )
+    drawn, image = path.with_suffix(".png"), reproduction_figure.draw(page)
+    if image is None:
+        drawn.unlink(missing_ok=True)
+    else:
+        write_atomically(drawn, image)
+    write_atomically(path, render(page, (reproduction_figure.says(page), drawn.name) if image else None))
     click.echo(f"{path}: {'; '.join(page.done)}".replace("`", ""))
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

@@ -57,13 +57,18 @@ class Gain(Compared):
 
     @property
     def size(self) -> Verdict:
-        """Whether the published gain lies in our interval. The published number has no interval of its own."""
+        """Whether the published gain lies in our interval and zero does not: one that holds both tells neither apart.
+
+        The published number has no interval of its own.
+        """
         if self.ours is None:
             return "not run"
         low, high = bounds(self.ours)
         if self.published is None or low is None or high is None:
             return "not resolved"
-        return "holds" if low <= self.published <= high else "does not hold"
+        if not low <= self.published <= high:
+            return "does not hold"
+        return "not resolved" if low <= 0 <= high else "holds"
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,13 @@ class Read:
     """The suite's name of each row of the paper."""
     changed: list[str]
     """Rows that run with other parameters than the table's own."""
+    not_here: Mapping[str, str]
+    """Rows that the task cannot run, with the reason."""
 
     @property
     def run(self) -> int:
         """Cells that have been run."""
         return sum(cell.ours is not None for cell in self.cells)
-
-    def count(self, what: Literal["sign", "size"], verdict: Verdict) -> int:
-        """How many of the gains have that verdict on their sign or size."""
-        return sum(getattr(gain, what) == verdict for gain in self.gains)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,6 @@ class Reproduction:
     readings: list[Read]
     caption: list[str]
     stale: int
-    not_here: Mapping[str, str]
-    """Rows that the task cannot run, with the reason."""
 
     @property
     def known(self) -> bool:
@@ -111,6 +112,12 @@ class Reproduction:
     def stands_in(self) -> bool:
         """Whether the task is of a shorter protocol than the paper's."""
         return self.task.name != self.table.task
+
+    @property
+    def beside(self) -> list[tuple[Gain, ...]]:
+        """The same difference in each reading, of those that some reading has measured."""
+        same = zip(*(read.gains for read in self.readings), strict=True)
+        return [gains for gains in same if any(gain.ours is not None for gain in gains)]
 
     @property
     def done(self) -> list[str]:
@@ -139,15 +146,21 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: Loaded) -> Repr
     return Reproduction(
         table=table,
         task=task,
-        readings=[_read(table, task, name, labelled, used) for name, (labelled, _) in rows.items()],
+        readings=[_read(table, task, name, *of_row, used) for name, of_row in rows.items()],
         caption=caption(task, arrange(task, used)) if used else [],
         stale=chosen.stale,
-        not_here={row: reason for _, reasons in rows.values() for row, reason in reasons.items()},
     )
 
 
-def _read(table: PaperTable, task: Task, name: str | None, labels: Mapping[str, str], used: Sequence[Record]) -> Read:
-    """One reading's cells and gains. labels: of the rows that the task can run."""
+def _read(
+    table: PaperTable,
+    task: Task,
+    name: str | None,
+    labels: Mapping[str, str],
+    not_here: Mapping[str, str],
+    used: Sequence[Record],
+) -> Read:
+    """One reading's cells and gains. labels: of the rows that the task can run; not_here: why it cannot the others."""
     columns = table.columns(task.shots)
     found: dict[tuple[str, str], dict[int, float]] = {}
     for row, label in labels.items():
@@ -183,11 +196,12 @@ def _read(table: PaperTable, task: Task, name: str | None, labels: Mapping[str, 
     methods = table.methods_of(task.name, name)
     return Read(
         name=name,
-        says=table.readings[task.name][name].says if name else "",
+        says=table.reading(task.name, name).says if name else "",
         cells=cells,
         gains=gains,
         labels={row: labels.get(row, method) for row, method in methods.items()},
         changed=[row for row, method in methods.items() if method != table.methods[row]],
+        not_here=not_here,
     )
 
 

@@ -21,8 +21,8 @@ def draw(page: Reproduction) -> bytes | None:
 
 def says(page: Reproduction) -> str:
     """What the figure shows, for those who do not see it."""
-    whose = "as published and as measured" if page.known else "as measured"
-    return f"Differences of rows in points, {whose}, with 95 % intervals, one panel a difference"
+    whose = "published (dashed, without intervals) and measured" if page.known else "measured"
+    return f"Differences of rows in points, {whose} with 95 % intervals, one panel a difference"
 
 
 def _pairs(page: Reproduction) -> list[tuple[str, str]]:
