@@ -137,8 +137,8 @@ a row with the Jacobian at 100 had contradicted the paper there
 {tables}
 
 Accuracy in %; over `distill`: in points, paired by seed; the Jacobian's gain: over the same row without its term;
-beside it the paper's, on test images; ce, act and jac: the last tenth of the term, in % of its first value; cosine: of the
-student's and the teacher's input gradient of the correct class, on validation images.
+beside it the paper's, on test images; ce, act and jac: the last tenth of the term, in % of its first value; cosine:
+of the student's and the teacher's input gradient of the correct class, on validation images.
 n: seeds. One seed has no interval.
 
     bash studies/readings/run.sh
