@@ -13,6 +13,7 @@ from jkbench.cli.run import run
 EPILOG = """\b
 Examples:
   jkbench reproduce jacobian-matching --table cifar100 --shots 5,10
+  jkbench reproduce jacobian-matching --reading mean-of-classes --shots 5
   jkbench reproduce jacobian-matching --page-only
 """
 
