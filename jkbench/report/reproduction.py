@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -243,9 +244,10 @@ def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over
 
 def render(page: Reproduction, figure: tuple[str, str] | None = None) -> str:
     """The page as Markdown, with a figure's words and file where it has one. The same records give the same bytes."""
-    return render_markdown(
+    text = render_markdown(
         "reproduction.md.j2", page=page, figure=figure, number=_published, ours=_ours, signed=_signed
     )
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def _published(cell: Compared) -> str:
