@@ -67,20 +67,12 @@ class PaperTable(BaseModel):
 
     def methods_of(self, task: str, reading: str | None = None) -> dict[str, str]:
         """The table's rows as a reading of this task runs them; without a reading the table's own."""
-        if reading is None:
-            return self.methods
-        return self.methods | self.reading(task, reading).methods
+        return self.methods | (self.readings[task][reading].methods if reading else {})
 
-    def reading(self, task: str, name: str) -> Reading:
-        """One reading of a task that stands in. `UserError` where it does not run that one."""
-        there = self.readings.get(task, {})
-        if name not in there:
-            others = [f"--task {each} --reading {known}" for each, named in self.readings.items() for known in named]
-            raise UserError(
-                f"{task} does not run the reading {name!r}",
-                f"it runs {', '.join(there)}" if there else f"there is {' or '.join(others) or 'none in this table'}",
-            )
-        return there[name]
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that run this table: its own, then those that stand in."""
+        return [self.task, *self.stands_in]
 
     @cached_property
     def _lines(self) -> list[dict[str, str]]:
@@ -135,27 +127,21 @@ def tables_of(
 ) -> list[tuple[PaperTable, str]]:
     """The tables that are meant, each with the task that runs it here: its own, or one that stands in.
 
-    Without a name all tables that the task, or a task with this reading, runs. `UserError` for a table or task that is
-    not there, and for a reading that this task does not run.
+    Without a name all tables that the task, or a task with this reading, runs. `UserError` for a table or a reading
+    that is not there, and for a task that runs none of the tables.
     """
     if name is not None and name not in preset.tables:
         raise unknown("table", name, preset.tables)
-    tables = list(preset.tables.values()) if name is None else [preset.tables[name]]
-    found = [(table, used) for table in tables for used in [_task_of(table, task, reading)] if used]
-    if found:
-        return found
-    if task is not None and (not_run := [t for t in tables if task not in (t.task, *t.stands_in)]) == tables:
-        there = list(dict.fromkeys(each for table in not_run for each in (table.task, *table.stands_in)))
-        which = "any of these tables" if name is None else f"the table {name!r}"
-        raise UserError(f"{task} does not run {which}", f"{', '.join(there)} {'do' if len(there) > 1 else 'does'}")
-    with_readings = [table for table in tables if table.readings] or tables
-    with_readings[0].reading(task or with_readings[0].task, reading or "")
-    return []
-
-
-def _task_of(table: PaperTable, task: str | None, reading: str | None) -> str | None:
-    """The task that runs a table, with this reading where one is named; None where there is none."""
-    able = [table.task, *table.stands_in] if task is None else [task] if task in (table.task, *table.stands_in) else []
-    if reading is not None:
-        able = [each for each in able if reading in table.readings.get(each, {})]
-    return able[0] if able else None
+    asked = [preset.tables[name]] if name else list(preset.tables.values())
+    tables = [table for table in asked if task is None or task in table.tasks]
+    if not tables:
+        able = list(dict.fromkeys(each for table in asked for each in table.tasks))
+        which = f"the table {name!r}" if name else "any of these tables"
+        raise UserError(f"{task} does not run {which}", f"{', '.join(able)} {'do' if len(able) > 1 else 'does'}")
+    if reading is None:
+        return [(table, task or table.task) for table in tables]
+    read = [(table, each) for table in tables for each in table.readings if task in (None, each)]
+    found = [(table, each) for table, each in read if reading in table.readings[each]]
+    if not found:
+        raise unknown("reading", reading, [known for table, each in read for known in table.readings[each]])
+    return found

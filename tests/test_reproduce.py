@@ -329,9 +329,10 @@ def test_the_command_writes_pages_of_what_there_is(
         (["jacobian-matching", "--table", "cifar10", "--task", "digits-fewshot"], "does not run the table"),
         (
             ["jacobian-matching", "--table", "cifar100", "--reading", "mean"],
-            "cifar100-fewshot does not run the reading",
+            "there is no reading 'mean'",
         ),
-        (["jacobian-matching", "--task", "cifar100-fewshot-early", "--reading", "mean"], "does not run the reading"),
+        (["jacobian-matching", "--task", "cifar100-fewshot-early", "--reading", "mean"], "there is no reading 'mean'"),
+        (["jacobian-matching", "--table", "noise", "--reading", "all-ones"], "there is no reading"),
     ):
         with pytest.raises(UserError, match=told):
             cli.main(["reproduce", *words, "--page-only"], standalone_mode=False)
@@ -348,4 +349,6 @@ def test_a_common_factor_of_all_terms_changes_nothing(index: Index, references: 
 
     hundred, hundredth, one = map(trained, ["jacobian[ce=0,jac=100]", "jacobian[ce=0,act=0.01]", "jacobian[ce=0]"])
     assert (hundred - hundredth).norm() < 1e-3 * hundred.norm()
+    whole, scaled = map(trained, ["distill[ce=0]", "distill[ce=0,act=0.01]"])
+    assert (whole - scaled).norm() < 1e-3 * whole.norm()
     assert (hundred - one).norm() > 0.1 * hundred.norm()

@@ -197,7 +197,7 @@ def _read(
     methods = table.methods_of(task.name, name)
     return Read(
         name=name,
-        says=table.reading(task.name, name).says if name else "",
+        says=table.readings[task.name][name].says if name else "",
         cells=cells,
         gains=gains,
         labels={row: labels.get(row, method) for row, method in methods.items()},
