@@ -42,7 +42,9 @@ def trim() -> None:
 
 
 # of glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEPT_MIB = 24
+"""Tensors up to this size stay with the process: those of 64 images of a VGG on CIFAR are 16 MiB."""
 
 
 @lru_cache(maxsize=1)
@@ -50,12 +52,14 @@ def _kept_memory() -> bool:
     """Tell glibc to keep freed memory for the next tensor; False on other systems.
 
     By default every tensor of more than some 100 KiB is given back to the system when it is freed, and the next one
-    of its size is page by page faulted in again: a fifth of a step of VGG-4 on CPU (docs/performance.md).
+    of its size is page by page faulted in again: a fifth of a step of VGG-4 on CPU (docs/performance.md). Larger
+    ones go back: kept, they seldom fit a later tensor, and a step of a ResNet-18 on photographs took 14 % more.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = _libc().mallopt
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 2**26))
+    kept = mallopt(_M_MMAP_THRESHOLD, _KEPT_MIB * 2**20)
+    return bool(kept and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 2**26))
 
 
 @lru_cache(maxsize=1)
