@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jkbench import fingerprint, places
 from jkbench.errors import UserError
+from jkbench.network_file import described
 from jkbench.plugins.source import Source
 from jkbench.task import REVISION, Images, Pretrained, Task, Training
 
@@ -98,31 +98,11 @@ def _hash_of_file(file: Path) -> str:
         ) from None
 
 
-METADATA = "jkbench"
-"""The one key of a kept network's metadata: safetensors writes several in no fixed order."""
-
-
 def path(folder: Path, recipe: Recipe) -> Path:
     """Where the network of a recipe is kept: in the leaderboard folder, or what everybody can have beside the data."""
     if recipe.pretrained is not None:
         return places.data() / "weights" / f"{recipe.architecture.replace(':', '-')}-{recipe.hash}.safetensors"
     return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
-
-
-def kept(folder: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """What a kept network says of itself, weights unread; None where there is none, or it cannot be read."""
-    return described(path(folder, recipe))
-
-
-def described(file: Path) -> dict[str, Any] | None:
-    """What the network in a file says of itself: recipe, weights' hash, accuracy; None where it cannot be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="np") as opened:
-            return dict(json.loads((opened.metadata() or {}).get(METADATA, "{}")))
-    except (SafetensorError, OSError, ValueError):
-        return None
 
 
 @dataclass(frozen=True)
@@ -162,5 +142,5 @@ def present(folder: Path, task: Task, datasets: Mapping[str, Source]) -> Present
         with suppress(UserError):
             if (made := of_task(task, datasets, role)) is not None:
                 recipes[role] = made
-    found = {role: kept(folder, made) for role, made in recipes.items()}
-    return Present(recipes, {role: str(told["weights"]) for role, told in found.items() if told and "weights" in told})
+    found = {role: described(path(folder, made)) for role, made in recipes.items()}
+    return Present(recipes, {role: told.weights for role, told in found.items() if told})

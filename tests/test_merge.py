@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import small
+from safetensors.numpy import load_file, save_file
 
-from jkbench import plan
+from jkbench import network_file, plan
 from jkbench.cli import cli
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
@@ -66,12 +67,28 @@ def test_another_teacher_of_the_same_recipe_is_refused_before_anything_is_writte
     home = board(tmp_path / "home", [], references)
     away = board(tmp_path / "away", records, references)
     file = next((away / "teachers").glob("teacher-*.safetensors"))
-    content = file.read_bytes()
-    at = content.index(b'\\"weights\\": \\"') + len(b'\\"weights\\": \\"')
-    file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    said, tensors = network_file.described(file), load_file(file)
+    assert said is not None
+    tensors["head.bias"] += 1
+    other = said.model_copy(update={"weights": network_file.weights_hash(tensors)})
+    save_file(tensors, file, {network_file.KEY: other.model_dump_json()})
     with pytest.raises(UserError, match="two networks of one recipe"):
         merge(away, home)
     assert not Store(home).tasks()
+
+
+def test_a_teacher_whose_weights_are_damaged_does_not_come_home(
+    tmp_path: Path, records: list[Record], references: Path
+) -> None:
+    home, away = board(tmp_path / "home", []), board(tmp_path / "away", records, references)
+    file = next((away / "teachers").glob("teacher-*.safetensors"))
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"the network in .*{file.name} is damaged"):
+        merge(away, home)
+    assert not Store(home).tasks()
+    assert not (home / "teachers").exists()
 
 
 def test_records_of_another_teacher_are_refused_even_without_its_file(

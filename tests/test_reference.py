@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import small
 import torch
+from safetensors.torch import load_file, save
 
-from jkbench import recipe
+from jkbench import network_file, recipe
 from jkbench.cli import cli
 from jkbench.engine import reference, resident
 from jkbench.engine.checkpoint import CheckpointWarning
@@ -85,6 +86,54 @@ def test_a_teacher_travels_from_one_folder_to_another(index: Index, tmp_path: Pa
     assert not reference.path(tmp_path / "c", found).exists()
 
 
+METADATA = [
+    ("no accuracy", {"accuracy": ...}, "accuracy: Field required"),
+    ("accuracy in words", {"accuracy": "high"}, "accuracy: Input should be a valid number"),
+    ("more than all", {"accuracy": 48.67}, "accuracy: Input should be less than or equal to 1"),
+    ("none of a trained one", {"accuracy": None}, "it says no accuracy"),
+    ("another accuracy", {"accuracy": 0.999}, r"says 99\.90 % on its test images and has \d+\.\d\d % on those here"),
+    ("a recipe of nothing", {"recipe": {}}, "its recipe names no architecture"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), [entry[1:] for entry in METADATA], ids=[entry[0] for entry in METADATA])
+def test_a_teacher_that_says_wrong_things_of_itself_is_not_taken(
+    index: Index, tmp_path: Path, change: dict[str, object], told: str
+) -> None:
+    found, data, path = teacher_of(index, tmp_path / "a")
+    said = network_file.described(path)
+    assert said is not None
+    wrong = {name: value for name, value in (said.model_dump() | change).items() if value is not ...}
+    file = tmp_path / "changed.safetensors"
+    file.write_bytes(save(load_file(path), {network_file.KEY: json.dumps(wrong)}))
+    with pytest.raises(UserError, match=told):
+        reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("said", ["[1]", "3", "{", '"teacher"'])
+def test_metadata_that_is_no_account_of_a_network_is_damage(index: Index, tmp_path: Path, said: str) -> None:
+    found, data, path = teacher_of(index, tmp_path)
+    path.write_bytes(save(load_file(path), {network_file.KEY: said}))
+    assert network_file.described(path) is None
+    with pytest.raises(UserError, match="is damaged"):
+        reference.load(tmp_path, found, data, small.CPU)
+
+
+def test_a_file_of_another_suite_is_told_apart_from_another_recipe(index: Index, tmp_path: Path) -> None:
+    found, data, path = teacher_of(index, tmp_path / "a")
+    file = tmp_path / "foreign.safetensors"
+    file.write_bytes(save(load_file(path)))
+    with pytest.raises(UserError, match="it does not say how it was made"):
+        reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+
+
+def test_recipes_are_compared_field_by_field() -> None:
+    held = {"training": {"epochs": 4, "batch": 64}, "seed": 0}
+    wanted = {"training": {"epochs": 100, "batch": 64}, "seed": 0, "role": "teacher"}
+    assert network_file.differences(held, wanted) == "training.epochs 4, not 100; role None, not 'teacher'"
+
+
 def test_a_second_teacher_of_one_recipe_is_not_taken_over_the_first(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
     changed = reference.train(found, data, small.CPU, lambda step, steps: None)
@@ -112,13 +161,13 @@ def test_the_commands(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jkbench("export", "mine.safetensors", "--task", "small.toml")
     imported = jkbench("import", "mine.safetensors", "--task", "small.toml", "--leaderboard", "other")
     assert imported == trained
-    assert "teacher vgg:8-M-8 on digits" in jkbench("list", "--leaderboard", "other")
+    assert "teacher vgg:8-M-8 on 3 classes of digits (10 steps)" in jkbench("list", "--leaderboard", "other")
     (work / "other/teachers/teacher-0.safetensors").write_bytes(b"x")
     (entry, damaged) = sorted(
         json.loads(jkbench("list", "--json", "--leaderboard", "other")), key=lambda e: e["damaged"]
     )
     assert damaged["damaged"]
-    assert entry["architecture"] == "vgg:8-M-8"
+    assert entry["recipe"]["architecture"] == "vgg:8-M-8"
     with pytest.raises(UserError, match="it has no teacher"):
         jkbench("train", "--task", "digits-noise")
 

@@ -38,37 +38,33 @@ def list_(folder: Path, as_json: bool) -> None:
 
     Pre-trained ones are kept beside the data, for all leaderboards."""
     from jkbench import places
-    from jkbench.recipe import described
+    from jkbench.network_file import described
 
-    found: list[dict[str, Any]] = []
     kept = [*(folder / "teachers").glob("*.safetensors"), *(places.data() / "weights").glob("*.safetensors")]
-    for file in sorted(kept):
-        content = described(file)
-        recipe = (content or {}).get("recipe")
-        if not content or not recipe:
-            found.append({"file": str(file), "damaged": True})
-            continue
-        found.append(
-            {
-                "file": str(file), "damaged": False, "role": recipe.get("role"), "architecture": recipe["architecture"],
-                "dataset": (recipe.get("images") or {}).get("dataset"),
-                "source": (recipe.get("pretrained") or {}).get("source"), "accuracy": content["accuracy"],
-                "weights": content["weights"],
-            }
-        )  # fmt: skip
+    found = [(file, described(file)) for file in sorted(kept)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        told = [{"file": str(file), "damaged": net is None, **(net.model_dump() if net else {})} for file, net in found]
+        click.echo(json.dumps(told, indent=2))
         return
     if not found:
         click.echo(f"there are no reference networks in {folder}")
-    for entry in found:
-        if entry["damaged"]:
-            click.echo(f"{entry['file']}: damaged, or no network of jkbench")
+    for file, network in found:
+        if network is None:
+            click.echo(f"{file}: damaged, or no network of jkbench")
         else:
-            what = f"pre-trained {entry['architecture']} on {entry['source']}"
-            if not entry["source"]:
-                what = f"{entry['role']} {entry['architecture']} on {entry['dataset']}: {100 * entry['accuracy']:.2f} %"
-            click.echo(f"{what}, weights {entry['weights']}, {entry['file']}")
+            click.echo(f"{_in_words(network.recipe, network.accuracy)}, weights {network.weights}, {file}")
+
+
+def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
+    """``teacher vgg-9 on cifar100 (4 epochs): 48.67 %``."""
+    if accuracy is None:
+        return f"pre-trained {recipe['architecture']} on {recipe['pretrained'].get('source')}"
+    training, images = recipe.get("training") or {}, recipe.get("images") or {}
+    length = next((f"{training[unit]} {unit}" for unit in ("epochs", "steps") if training.get(unit)), "length unknown")
+    how = f"{length}, augmented" if any((training.get("augment") or {}).values()) else length
+    some = f"{len(images['classes'])} classes of " if images.get("classes") else ""
+    seen = f"{some}{images.get('dataset')} ({how})"
+    return f"{recipe.get('role')} {recipe['architecture']} on {seen}: {100 * accuracy:.2f} %"
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher train --task digits-fewshot\n")

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from jkbench import fingerprint
+from jkbench import network_file
 from jkbench.engine import environment, resident, scoring
 from jkbench.engine.checkpoint import Checkpoint
 from jkbench.engine.loop import Diverged, Loop
@@ -26,7 +27,12 @@ from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
 from jkbench.maths import cross_entropy
 from jkbench.models.network import Network, build, placed, seeded
-from jkbench.recipe import METADATA, Recipe, described, path
+from jkbench.network_file import KEY, Described
+from jkbench.recipe import Recipe, path
+
+EXPORTED = "bring the file that jkbench teacher export wrote for this task"
+ROUNDED, ROUNDED_IMAGES = 1e-3, 3
+"""By how much the accuracy of a network may differ between two machines: a share of the test images, and some more."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,7 @@ class Reference:
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
     """A hash of all weights and buffers, by name."""
-    parts = []
-    for name in sorted(state):
-        parts += [name.encode(), state[name].detach().cpu().contiguous().numpy().tobytes()]
-    return fingerprint.of_bytes(*parts)
+    return network_file.weights_hash({name: value.detach().cpu().numpy() for name, value in state.items()})
 
 
 def train(
@@ -112,9 +115,12 @@ def _checkpoint(folder: Path, recipe: Recipe, data: Loaded, device: torch.device
 
 def _finished(recipe: Recipe, network: Network, data: Loaded, device: torch.device) -> Reference:
     _fix(network)
+    return Reference(recipe, network, weights_hash(network.state_dict()), _accuracy(network, data, device))
+
+
+def _accuracy(network: Network, data: Loaded, device: torch.device) -> float:
     test = resident.reside(data.splits["test"], resident.statistics(data.splits["train"]), device)
-    accuracy = scoring.accuracy(scoring.logits(network, test), test.labels)
-    return Reference(recipe, network, weights_hash(network.state_dict()), accuracy)
+    return scoring.accuracy(scoring.logits(network, test), test.labels)
 
 
 def ready_made(recipe: Recipe, data: Loaded, device: torch.device, file: Path | None = None) -> Reference:
@@ -145,15 +151,15 @@ def _fix(network: nn.Module) -> None:
 def store(reference: Reference, data: Loaded, folder: Path) -> Path:
     """Keep a reference network, atomically."""
     target = path(folder, reference.recipe)
-    metadata = {
-        "recipe": reference.recipe.content,
-        "content": _trained_on(reference.recipe, data),
-        "weights": reference.weights,
-        "accuracy": reference.accuracy,
-    }
+    told = Described(
+        recipe=reference.recipe.content,
+        content=_trained_on(reference.recipe, data),
+        weights=reference.weights,
+        accuracy=reference.accuracy,
+    )
     tensors = {name: value.detach().cpu().contiguous() for name, value in reference.state.items()}
     # under one key: safetensors writes several in no fixed order, and equal networks should be equal files
-    write_atomically(target, save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)}))
+    write_atomically(target, save(tensors, {KEY: json.dumps(told.model_dump(), sort_keys=True)}))
     return target
 
 
@@ -164,8 +170,9 @@ def _trained_on(recipe: Recipe, data: Loaded) -> str:
 
 def load(folder: Path, recipe: Recipe, data: Loaded, device: torch.device) -> Reference:
     """The kept network of a recipe. `UserError` where the file is damaged, of another recipe or of other images."""
+    again = "fetch it" if recipe.pretrained else "train it"
     return _read(
-        path(folder, recipe), recipe, data, device, "delete the file to train it again, or put back the right one"
+        path(folder, recipe), recipe, data, device, f"delete the file to {again} again, or put back the right one"
     )
 
 
@@ -173,11 +180,12 @@ def adopt(file: Path, folder: Path, recipe: Recipe, data: Loaded, device: torch.
     """Take the network of a recipe from a file and keep it. `UserError` as in `load`, and where another is kept."""
     if not file.is_file():
         raise UserError(f"there is no file {file}")
-    raw = recipe.pretrained is not None and not (described(file) or {}).get("recipe")
+    raw = recipe.pretrained is not None and not network_file.is_ours(file)
     if raw:  # timm's own names
         found = ready_made(recipe, data, device, file)
     else:
-        found = _read(file, recipe, data, device, "bring the file that jkbench teacher export wrote for this task")
+        found = _read(file, recipe, data, device, EXPORTED)
+        _honest(found, file, data, device)
     target = path(folder, recipe)
     if target.is_file():
         held = load(folder, recipe, data, device)
@@ -198,31 +206,40 @@ def adopt(file: Path, folder: Path, recipe: Recipe, data: Loaded, device: torch.
 def _read(file: Path, recipe: Recipe, data: Loaded, device: torch.device, hint: str) -> Reference:
     try:
         with safe_open(file, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
+            told = network_file.metadata(opened)
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = ".".join(map(str, first["loc"])) or "what it says of itself"
+        raise UserError(f"the {recipe.role} in {file} is damaged: {wrong}: {first['msg']}", hint) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
-    if metadata.get("recipe") != recipe.content:
-        raise UserError(f"the {recipe.role} in {file} was made by another recipe{_differs(metadata, recipe)}", hint)
-    if metadata.get("content") != _trained_on(recipe, data):
+    if told.recipe != recipe.content:
+        other = network_file.differences(told.recipe, recipe.content)
+        raise UserError(f"the {recipe.role} in {file} was made by another recipe: {other}", hint)
+    if told.content != _trained_on(recipe, data):
         raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
-    if metadata.get("weights") != weights_hash(state):
+    if told.weights != weights_hash(state):
         raise UserError(f"the {recipe.role} in {file} is damaged: its weights are not those that were stored", hint)
     try:
         network = _with_weights(recipe, data, state, device)
     except RuntimeError as error:
-        told = str(error).splitlines()[-1].strip()
-        raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {told}", hint) from None
-    return Reference(recipe, network, metadata["weights"], metadata.get("accuracy"))
+        last = str(error).splitlines()[-1].strip()
+        raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {last}", hint) from None
+    return Reference(recipe, network, told.weights, told.accuracy)
 
 
-def _differs(metadata: Mapping[str, object], recipe: Recipe) -> str:
-    """In which fields a network's recipe is another: ``: architecture 'vgg-4', not 'vgg-9'``."""
-    held, content = metadata.get("recipe"), recipe.content
-    if not isinstance(held, dict):
-        return " than its name says"
-    other = [f"{key} {held.get(key)!r}, not {content.get(key)!r}" for key in content if held.get(key) != content[key]]
-    return f": {'; '.join(other)}"
+def _honest(found: Reference, file: Path, data: Loaded, device: torch.device) -> None:
+    """Refuse a network that says another accuracy than it has: captions repeat it. Rounding may turn few images."""
+    if found.accuracy is None:
+        return
+    here, images = _accuracy(found.network, data, device), len(data.splits["test"])
+    if abs(here - found.accuracy) > ROUNDED + ROUNDED_IMAGES / images:
+        raise UserError(
+            f"the {found.recipe.role} in {file} says {100 * found.accuracy:.2f} % on its test images and has "
+            f"{100 * here:.2f} % on those here",
+            EXPORTED,
+        )
 
 
 _LOADED: dict[tuple[Path, int, torch.device], Reference] = {}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jkbench import catalogue
 from jkbench.errors import Collector, UserError
 from jkbench.files import write_atomically
-from jkbench.recipe import described
+from jkbench.network_file import described, is_whole
 from jkbench.records.store import Store, better
 
 
@@ -83,7 +81,7 @@ def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
         if record.teacher is None:
             continue
         kept = described(home / "teachers" / f"teacher-{record.teacher.recipe}.safetensors")
-        weights = kept["weights"] if kept else known.setdefault(record.teacher.recipe, record.teacher.weights)
+        weights = kept.weights if kept else known.setdefault(record.teacher.recipe, record.teacher.weights)
         if record.teacher.weights != weights:
             raise UserError(
                 f"{theirs.folder}: records of {task} are of another teacher (weights {record.teacher.weights}) "
@@ -94,10 +92,10 @@ def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
 
 def _same_network(file: Path, target: Path) -> None:
     theirs = described(file)
-    if theirs is None:
+    if theirs is None or not is_whole(file):
         raise UserError(f"the network in {file} is damaged", "bring it again, or leave it out")
-    held: Mapping[str, Any] | None = described(target) if target.is_file() else theirs
-    if held is None or held.get("weights") != theirs.get("weights"):
+    held = described(target) if target.is_file() else theirs
+    if held is None or held.weights != theirs.weights:
         raise UserError(
             f"{file} and {target} are two networks of one recipe: their records do not belong into one table",
             "run one of the two again with the other's network (jkbench teacher import), or keep two leaderboards",
