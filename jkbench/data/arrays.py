@@ -54,8 +54,7 @@ class Split:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of `images`, which are not read for it."""
-        count = len(self.stored) if self.at is None else len(self.at)
-        return (count, *self.stored.shape[1:])
+        return self.stored.shape if self.at is None else (len(self.at), *self.stored.shape[1:])
 
     def parts(self, size: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """The images, ``size`` at a time (`at_once` unless given): no more of them are in memory at once."""
@@ -111,9 +110,14 @@ def let_go(stored: NDArray[Any]) -> None:
 
 
 def check(name: str, splits: Mapping[str, Split], classes: int) -> None:
-    """Refuse arrays that are not what a data set promises: `UserError` names split and array."""
+    """Refuse splits that are not what a data set promises: `UserError` names split and array."""
     for missing in (split for split in SPLITS if split not in splits):
         raise UserError(f"data set {name!r} has no {missing!r} split", f"load() returns all of {', '.join(SPLITS)}")
+    check_arrays(name, splits, classes)
+
+
+def check_arrays(name: str, splits: Mapping[str, Split], classes: int) -> None:
+    """Refuse arrays that are no square images with a label each: `UserError` names split and array."""
     for key, split in splits.items():
         where = f"data set {name!r}, split {key!r}"
         pixels, shape, labels = split.stored.dtype, split.shape, split.labels

@@ -96,7 +96,7 @@ def kept(name: str, classes: Sequence[str], content: str, again: str = "") -> di
     ``again`` says how the folder is made again, where ``jkbench data prepare NAME`` does not.
     """
     folder = path(name)
-    again = again or f"delete it, then jkbench data prepare {name}"
+    again = again or f"delete it, then jkbench data prepare {name}, or jkbench data import {name} FILE.npz"
     told = about(name, again)
     try:
         held = {
@@ -171,7 +171,7 @@ def _check(
     if missing := [part for part in NEEDED if part not in splits]:
         raise UserError(f"{file} has no {', '.join(missing)} images", hint)
     try:
-        arrays.check(name, {"validation": splits["train"], **splits}, len(classes))
+        arrays.check_arrays(name, splits, len(classes))
     except UserError as error:
         raise UserError(f"{file}: {error.message}", error.hint) from None
 
