@@ -36,7 +36,8 @@ class PaperTable(BaseModel):
     caption: str
     terms: str = Field(default="", description="what the names of its rows stand for, in whole sentences")
     published: str | None = Field(
-        default=None, description="CSV file: row, column, test_accuracy in %, certainty; none where no number is known"
+        default=None,
+        description="CSV file: row, column, test_accuracy in %, plus_minus, certainty; none where no number is known",
     )
     row: str = Field(description="the CSV column that names rows")
     column: str = Field(description="the CSV column that names columns: per_class, or noise_std")
@@ -45,6 +46,7 @@ class PaperTable(BaseModel):
         default_factory=dict, description="by task that stands in, by name: readings that it runs, on one page"
     )
     gains: list[tuple[str, str]] = Field(description="pairs of rows whose difference the paper speaks of")
+    gain_columns: list[str] = Field(default_factory=list, description="where it speaks of them, if not everywhere")
     _folder: Path = PrivateAttr()
 
     @model_validator(mode="after")
@@ -85,6 +87,15 @@ class PaperTable(BaseModel):
     def numbers(self) -> dict[tuple[str, str], float]:
         """Published test accuracy in % by row and column, both as text."""
         return {(line[self.row], line[self.column]): float(line["test_accuracy"]) for line in self._lines}
+
+    @property
+    def errors(self) -> dict[tuple[str, str], float]:
+        """What the paper prints after the ± of a number, where it does."""
+        return {
+            (line[self.row], line[self.column]): float(line["plus_minus"])
+            for line in self._lines
+            if line.get("plus_minus")
+        }
 
     @property
     def recalled(self) -> set[tuple[str, str]]:

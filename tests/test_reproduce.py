@@ -117,10 +117,12 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
     ("published", "ours", "sign", "size"),
     [
         (2.0, Interval(1.5, 1.0, 3), "holds", "holds"),
-        (2.0, Interval(0.9, 0.5, 3), "holds", "does not hold"),
-        (2.0, Interval(-1.5, 1.0, 3), "does not hold", "does not hold"),
+        (2.0, Interval(0.9, 0.5, 3), "holds", "below"),
+        (2.0, Interval(3.0, 0.5, 3), "holds", "above"),
+        (2.0, Interval(-1.5, 1.0, 3), "does not hold", "below"),
+        (-2.0, Interval(-4.5, 1.0, 3), "holds", "below"),
         (-2.0, Interval(-1.5, 1.0, 3), "holds", "holds"),
-        (2.0, Interval(0.5, 1.0, 3), "not resolved", "does not hold"),
+        (2.0, Interval(0.5, 1.0, 3), "not resolved", "below"),
         (0.5, Interval(0.5, 1.0, 3), "not resolved", "not resolved"),  # neither zero nor the published is excluded
         (2.0, Interval(1.9, None, 1), "not resolved", "not resolved"),
         (2.0, None, "not run", "not run"),
@@ -133,10 +135,30 @@ def test_verdicts_are_no_stronger_than_the_interval(
     assert (gain.sign, gain.size) == (sign, size)
 
 
+def test_verdicts_are_counted_in_words(index: Index) -> None:
+    cells = {("ce", "5"): [10.0, 11.0, 12.0], ("ce+jac", "5"): [12.0, 13.1, 14.2]}
+    text = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells)))
+    assert "Of these 18 differences: the sign holds in 1; the size is below in 1; 17 have not been run." in text
+    assert "Of these 18 differences: 18 have not been run." in render(
+        compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded())
+    )
+
+
+def test_an_error_that_the_paper_prints_stands_beside_its_number(index: Index) -> None:
+    page = compare(table("noise"), tasks.load("cifar100-noise"), index, Loaded())
+    text = render(page)
+    assert "61.90 ± 0.07" in text
+    assert "with a ± where the paper prints one" in text
+    assert "64.78 |" in text
+    assert {gain.column for gain in the_only(page).gains} == {"0.1", "0.2", "0.3", "0.4"}
+    cifar = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded()))
+    assert "one number a cell, without an interval" in cifar
+
+
 def test_accuracy_under_noise_reads_the_noisy_metrics(index: Index) -> None:
     cells = {("0", "0.3"): [30.0, 31.0, 29.0], ("1.0", "0.3"): [47.0, 48.5, 46.5]}
     page = compare(table("noise"), tasks.load("cifar100-noise"), index, records(index, "noise", cells))
-    (gain,) = [g for g in the_only(page).gains if (g.row, g.column) == ("1.0", "0.3")]
+    (gain,) = [g for g in the_only(page).gains if (g.row, g.over, g.column) == ("1.0", "0", "0.3")]
     assert gain.ours is not None
     assert gain.ours.mean == pytest.approx(np.mean([17, 17.5, 17.5]))
     assert gain.sign == "holds"
@@ -259,6 +281,23 @@ def test_a_reading_runs_its_own_rows_and_a_task_those_of_all(
     assert capsys.readouterr().out.count("cifar100-fewshot-early.md: 0 of 36 cells") == 2
 
 
+def test_only_regimes_that_a_table_has_columns_of_are_run(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, str | None] = {}
+
+    def record(**given: Any) -> int:
+        asked[given["task_name"]] = given["shots"]
+        return 0
+
+    monkeypatch.setattr(run, "callback", record)
+    for words in (["--table", "cifar100", "--shots", "7,5"], ["--table", "noise", "--shots", "5"], ["--shots", "7"]):
+        with pytest.raises(UserError, match=r"no column of [57]\n"):
+            cli.main(["reproduce", "jacobian-matching", *words], standalone_mode=False)
+    assert not asked
+    cli.main(["reproduce", "jacobian-matching", "--shots", "5,1000"], standalone_mode=False)
+    cifar = {"cifar100-fewshot": "5", "cifar10-fewshot": "5,1000"}
+    assert asked == cifar | {"mit67-transfer-resnet18": "5"}
+
+
 def test_the_command_draws_what_has_been_run_and_takes_back_a_figure_of_nothing(nowhere: Path, index: Index) -> None:
     folder = nowhere / "leaderboard"
     (folder / "jacobian-matching-cifar10-fewshot.png").parent.mkdir()
@@ -297,7 +336,12 @@ def test_a_table_without_published_numbers_has_the_tasks_regimes(index: Index) -
     assert gain.ours is not None
     assert gain.ours.mean == pytest.approx(1.75)
     assert (gain.sign, gain.size) == ("not resolved", "not resolved")
-    assert "No number of the paper's is at hand" in render(page)
+    text = render(page)
+    assert "No number of the paper's is at hand" in text
+    assert "published" not in text
+    assert not gain.resolved  # of two seeds
+    (line,) = [line for line in text.splitlines() if line.startswith("| `attention, depth 2` −") and "+1.75" in line]
+    assert line.endswith("no |")
 
 
 def test_the_command_writes_pages_of_what_there_is(

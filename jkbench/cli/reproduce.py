@@ -9,6 +9,7 @@ import click
 
 from jkbench.cli import options
 from jkbench.cli.run import run
+from jkbench.errors import UserError
 
 EPILOG = """\b
 Examples:
@@ -53,16 +54,35 @@ def reproduce(
     paper = presets.load(preset)
     code = 0
     # all names are looked at before anything is run
-    for chosen, task in presets.tables_of(paper, table, task_name, reading):
-        if not page_only:
+    tables = presets.tables_of(paper, table, task_name, reading)
+    for (chosen, task), regimes in zip(tables, _regimes(tables, shots, folder), strict=True):
+        if regimes != "" and not page_only:
             assert run.callback is not None
             methods = ",".join(_runnable(chosen, task, reading, folder))
             if methods:
-                given = _run_options(methods, task, shots, seeds, folder, device, jobs, threads)
+                given = _run_options(methods, task, regimes, seeds, folder, device, jobs, threads)
                 code = max(code, run.callback(**given))
         for each in [task] if task_name or reading else [task, *chosen.stands_in]:
             _write(preset, chosen, each, folder, wanted=each == task)
     return code
+
+
+def _regimes(tables: list[tuple[Any, str]], shots: str | None, folder: Path) -> list[str | None]:
+    """Of the regimes that were asked for, those that each table has columns of, as ``--shots``; None: all of them.
+
+    `UserError` for a regime that none of the tables has: its trials would stand on no page."""
+    from jkbench import catalogue
+    from jkbench.report.reproduction import regimes
+
+    asked = options.parse_shots(shots)
+    if asked is None:
+        return [None] * len(tables)
+    known = [regimes(table, catalogue.load(task, folder)) for table, task in tables]
+    everywhere = list(dict.fromkeys(regime for of_table in known for regime in of_table))
+    if strange := [str(regime) for regime in asked if regime not in everywhere]:
+        which = f"the table of {tables[0][1]} has" if len(tables) == 1 else "these tables have"
+        raise UserError(f"--shots: {which} no column of {', '.join(strange)}", f"{', '.join(map(str, everywhere))}")
+    return [",".join(str(regime) for regime in asked if regime in of_table) for of_table in known]
 
 
 def _runnable(table: Any, task_name: str, reading: str | None, folder: Path) -> list[str]:

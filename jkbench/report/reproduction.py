@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +21,8 @@ from jkbench.report.markup import render_markdown
 from jkbench.statistics import Interval, mean_interval
 from jkbench.task import Task
 
-Verdict = Literal["holds", "does not hold", "not resolved", "not run"]
+Sign = Literal["holds", "does not hold", "not resolved", "not run"]
+Size = Literal["holds", "below", "above", "not resolved", "not run"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Compared:
     ours: Interval | None
     recalled: bool = False
     """Whether the published number is from memory."""
+    error: float | None = None
+    """What the paper prints after the ± of its number, where it does."""
 
     @property
     def difference(self) -> float | None:
@@ -47,20 +51,27 @@ class Gain(Compared):
     over: str = ""
 
     @property
-    def sign(self) -> Verdict:
+    def resolved(self) -> bool:
+        """Whether our interval leaves zero out."""
+        if self.ours is None:
+            return False
+        low, high = bounds(self.ours)
+        return low is not None and high is not None and not low <= 0 <= high
+
+    @property
+    def sign(self) -> Sign:
         """Whether the gain has the published sign: resolved where our interval leaves zero out."""
         if self.ours is None:
             return "not run"
-        low, high = bounds(self.ours)
-        if self.published is None or low is None or high is None or low <= 0 <= high:
+        if self.published is None or not self.resolved:
             return "not resolved"
-        return "holds" if (low > 0) == (self.published > 0) else "does not hold"
+        return "holds" if (self.ours.mean > 0) == (self.published > 0) else "does not hold"
 
     @property
-    def size(self) -> Verdict:
+    def size(self) -> Size:
         """Whether the published gain lies in our interval and zero does not: one that holds both tells neither apart.
 
-        The published number has no interval of its own.
+        Where the published one does not lie in it: whether ours is below or above. It has no interval of its own.
         """
         if self.ours is None:
             return "not run"
@@ -68,8 +79,8 @@ class Gain(Compared):
         if self.published is None or low is None or high is None:
             return "not resolved"
         if not low <= self.published <= high:
-            return "does not hold"
-        return "not resolved" if low <= 0 <= high else "holds"
+            return "below" if high < self.published else "above"
+        return "holds" if self.resolved else "not resolved"
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,24 @@ class Read:
     def run(self) -> int:
         """Cells that have been run."""
         return sum(cell.ours is not None for cell in self.cells)
+
+    @property
+    def verdicts(self) -> str:
+        """How often each verdict is given: ``the sign holds in 2; the size is above in 2; 1 has not been run``."""
+        signs, sizes = (Counter(getattr(gain, of) for gain in self.gains) for of in ("sign", "size"))
+        missing = signs["not run"]
+        told = [
+            f"the {what} {_counted(counts)}" for what, counts in (("sign", signs), ("size", sizes)) if _counted(counts)
+        ]
+        if missing:
+            told.append(f"{missing} {'has' if missing == 1 else 'have'} not been run")
+        return "; ".join(told)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    verdicts = ("holds", "does not hold", "is below", "is above", "is not resolved")
+    found = [(verdict, counts.get(verdict.removeprefix("is "), 0)) for verdict in verdicts]
+    return ", ".join(f"{verdict} in {count}" for verdict, count in found if count)
 
 
 @dataclass(frozen=True)
@@ -175,7 +204,7 @@ def _read(
     cells = [
         Compared(
             row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
-            (row, column) in table.recalled,
+            (row, column) in table.recalled, table.errors.get((row, column)),
         )
         for row in table.methods
         for column in columns
@@ -188,10 +217,10 @@ def _read(
             _difference(table, row, over, column),
             _paired(found, row, over, column),
             bool({(row, column), (over, column)} & table.recalled),
-            over,
+            over=over,
         )
         for row, over in table.gains
-        for column in columns
+        for column in table.gain_columns or columns
         if _difference(table, row, over, column) is not None or not table.numbers
     ]
     methods = table.methods_of(task.name, name)
@@ -225,6 +254,11 @@ def _difference(table: PaperTable, row: str, over: str, column: str) -> float | 
     return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
 
 
+def regimes(table: PaperTable, task: Task) -> list[Shots]:
+    """The regimes that the table has columns of."""
+    return list(dict.fromkeys(_where(table, task, column)[0] for column in table.columns(task.shots)))
+
+
 def _where(table: PaperTable, task: Task, column: str) -> tuple[Shots, str]:
     """The regime and the metric of a column of the paper."""
     if table.column == "noise_std":
@@ -251,7 +285,8 @@ def render(page: Reproduction, figure: tuple[str, str] | None = None) -> str:
 
 
 def _published(cell: Compared) -> str:
-    return _number(cell.published) + (" (recalled)" if cell.recalled else "")
+    error = "" if cell.error is None else f" ± {cell.error:.2f}"
+    return _number(cell.published) + error + (" (recalled)" if cell.recalled else "")
 
 
 def _number(value: float | None) -> str:
