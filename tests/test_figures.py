@@ -53,6 +53,12 @@ def test_of_more_complete_rows_the_best_have_a_line_and_always_the_baseline():
     assert set(shown) == {"scratch"} | {f"distill[act={n}]" for n in range(5, 14)}
 
 
+def test_rows_with_the_tasks_own_parameters_have_a_line_before_better_ones_with_others():
+    page = page_of({"scratch": {1: 0.1, 5: 0.1}, "jacobian": {1: 0.2, 5: 0.2}} | variants(14, 1, 5))
+    shown = figure.drawn(page.grid, "scratch")
+    assert set(shown) == {"scratch", "jacobian"} | {f"distill[act={n}]" for n in range(6, 14)}
+
+
 def test_a_baseline_of_more_regimes_does_not_stand_alone():
     page = page_of({"scratch": {1: 0.1, 5: 0.1, 10: 0.1}} | variants(12, 1, 5))
     assert len(figure.drawn(page.grid, "scratch")) == figure.MOST_LINES

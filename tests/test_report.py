@@ -124,6 +124,17 @@ def test_rows_are_ordered_by_mean_rank_over_complete_columns_only():
     assert grid.ranked == ("noise", "distill", "scratch", "attention")
 
 
+def test_one_computation_under_two_names_is_said():
+    def page_of(third: float) -> str:
+        task = make_task()
+        values = {"scratch": (0.5, 0.6), "distill": (0.7, 0.8), "distill[act=1.0]": (0.7, third)}
+        records = [make_record(task, label, 5, s, accuracy=v[s]) for label, v in values.items() for s in (0, 1)]
+        return " ".join(compose(Chosen(task, records)).notes)
+
+    assert "`distill`, `distill[act=1.0]` have the same numbers in every trial" in page_of(0.8)
+    assert "same numbers" not in page_of(0.81)
+
+
 def test_lost_trials_and_missing_cells_are_said(folder):
     text = (folder / "digits-fewshot.md").read_text()
     assert row_of(text, "attention-jacobian")[0].endswith("(n = 3, 2 diverged)")

@@ -235,6 +235,14 @@ def test_one_seed_resolves_nothing():
     assert tie_group([[0.9], [0.1], [np.nan]]).tolist() == [True, True, False]
 
 
+def test_rows_of_one_mean_are_best_together_whatever_their_last_bits_are():
+    steady, rough, worse = [0.8, 0.8, 0.8, 0.8], [0.9, 0.7, 0.9, 0.7], [0.791, 0.789, 0.79, 0.79]
+    for nudge in (-1e-16, 0.0, 1e-16):  # the row that sums highest must not decide who is bold
+        rows = [np.add(steady, nudge), rough, worse]
+        assert tie_group(rows).tolist() == [True, True, True]  # told from the steady row, not from the rough one
+    assert tie_group([steady, worse]).tolist() == [True, False]
+
+
 def test_tie_group_uses_the_seeds_that_both_have():
     rows = np.array([[5.0, 5.1, 5.2, 5.05, np.nan], [1.0, 1.2, 1.1, 1.15, 9.0], [np.nan, np.nan, np.nan, np.nan, 1.0]])
     assert tie_group(rows).tolist() == [True, False, True]  # the last shares no seed with the best

@@ -87,7 +87,8 @@ def source_drift(mine: Tensor, theirs: Tensor) -> dict[str, float]:
     """How far the student's head for the teacher's outputs, N×K, is from the teacher's logits, N×K.
 
     ``source_distance``: mean over images of sum_i (T_i − S_i)². ``source_agreement``: share of images with the same
-    largest output. A method that never trains this head leaves it at its random start.
+    largest output. A method that never trains this head leaves it at its start: random, or the pre-trained
+    weights that an oracle starts from, under a body that has moved on.
     """
     return {
         "source_distance": logit_distance(mine, theirs),

@@ -42,6 +42,17 @@ def ties(grid: Grid, column: Column) -> frozenset[str]:
     return frozenset(label for label, tied in zip(grid.ranked, inside, strict=True) if tied)
 
 
+def twins(grid: Grid) -> list[tuple[str, ...]]:
+    """Groups of rows with the very same metrics in the very same trials, more than one: one computation, two names."""
+    groups: dict[str, list[str]] = {}
+    for label in grid.labels:
+        done = [r for shots in grid.shots for r in grid.records(label, shots) if r.status == "ok"]
+        if len(done) > 1:
+            told = [(str(r.shots), r.seed, sorted(r.metrics.items())) for r in done]
+            groups.setdefault(repr(sorted(told)), []).append(label)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
 def gains(grid: Grid, baseline: str) -> Gains:
     """Paired differences from the baseline over common seeds; references have no p, they are outside the family."""
     cells: dict[tuple[str, Column], Gain] = {}

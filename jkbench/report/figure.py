@@ -31,7 +31,7 @@ def drawn(grid: Grid, baseline: str) -> tuple[str, ...]:
     """The rows that have a line in figures, in the order of the table: all that have a number, up to `MOST_LINES`.
 
     Of more, the baseline, the references, and the rows that have numbers in the most regimes; where these alone are
-    too many, the best of them.
+    too many, those with their task's own parameters before those with others, the best of these.
     """
     regimes = {label: len({c.shots for c in grid.columns if grid.cell(label, c).values}) for label in grid.labels}
     rows = [label for label in grid.labels if regimes[label]]
@@ -41,6 +41,7 @@ def drawn(grid: Grid, baseline: str) -> tuple[str, ...]:
     taken: list[str] = []
     for count in sorted({regimes[label] for label in rows}, reverse=True):
         group = [label for label in rows if regimes[label] == count and label not in always]
+        group.sort(key=lambda label: "[" in label)  # stable: in the order of the table otherwise
         room = MOST_LINES - len(always) - len(taken)
         if taken and len(group) > room:
             break
@@ -56,8 +57,8 @@ def left_out(page: Page) -> str:
     if len(shown) == count:
         return ""
     return (
-        f"The figure has lines for {len(shown)} of the {count} rows: those run in the most regimes, the best of them "
-        "where they are too many; the tables have all."
+        f"The figure has lines for {len(shown)} of the {count} rows: those run in the most regimes; where they are too "
+        "many, those with the task's own parameters first, then the best of the others. The tables have all."
     )
 
 

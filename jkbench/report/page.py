@@ -120,6 +120,10 @@ def _notes(task: Task, grid: Grid) -> list[str]:
         notes.append(f"Rows by their mean rank over the {plural(len(grid.common), 'column')} that all of them have.")
     if grid.apart:
         notes.append(f"Upper references, which see more data, are not ranked: {listed(grid.apart)}.")
+    notes += [
+        f"{listed(group)} have the same numbers in every trial: one computation under {len(group)} names, each counted."
+        for group in analysis.twins(grid)
+    ]
     return notes + _cost_notes(task, grid)
 
 

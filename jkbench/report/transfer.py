@@ -12,7 +12,7 @@ from jkbench.records.schema import Shots
 from jkbench.report import analysis
 from jkbench.report.grid import Block, Cell, Column, Grid
 from jkbench.report.tables import Entry, Row, View, main_cells, plain_view
-from jkbench.report.wording import DASH, code, per_class, plural, significant
+from jkbench.report.wording import DASH, code, listed, per_class, plural, significant
 from jkbench.statistics import Reached, reach, share_interval
 from jkbench.task import Task
 
@@ -258,13 +258,16 @@ def _needed_notes(goals: tuple[Target, ...], needed: dict[tuple[str, Shots], Rea
 
 
 def _drift_parts(grid: Grid) -> list[Part]:
+    start = "A row that does not train this head shows what an untrained one is worth"
+    if grid.apart:
+        start += f"; that of {listed(grid.apart)} began with weights that had learnt the source, and shows what is left"
     tables = [
         (
             "source_distance",
             "Distance of the source head from the teacher's logits: sum of squares, mean over images",
             1.0,
             "On the scored images, at the last step: the student's head for the teacher's outputs against the "
-            "teacher. A row that does not train this head shows what an untrained one is worth.",
+            f"teacher. {start}.",
         ),
         ("source_agreement", "Images whose largest output of the source head is the teacher's, in %", 100.0, ""),
     ]

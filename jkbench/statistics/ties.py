@@ -27,6 +27,7 @@ def tie_group(matrix: ArrayLike, level: float = 0.05) -> NDArray[np.bool_]:
     matrix: (rows, seeds), higher is better, NaN where a seed is missing; returns (rows,), False for rows without any
     value. Each other row is compared with the best by a two-sided paired t-test over the seeds that both have, Holm
     over the others; it leaves the group when its adjusted p is below ``level`` and it is the worse one on those seeds.
+    Rows of one mean (but for rounding) are best together: another leaves when it can be told from each of them.
     Rows that share fewer than two seeds with the best stay: nothing can be resolved (they still count as comparisons).
     The t-test, not exact sign flips, since those cannot fall below 5 % with fewer than 6 seeds (2/2^5 = 0.0625), nor
     below Holm's steps with many more: everything would be tied at the 3 to 5 seeds that this field can pay for.
@@ -38,7 +39,12 @@ def tie_group(matrix: ArrayLike, level: float = 0.05) -> NDArray[np.bool_]:
         return present
     means = np.full(len(x), -np.inf)
     means[present] = np.nanmean(x[present], axis=1)
-    best = int(np.argmax(means))
+    best = np.flatnonzero(np.isclose(means, means.max(), rtol=1e-9, atol=0))
+    group: NDArray[np.bool_] = np.any([_tied_with(x, present, int(row), level) for row in best], axis=0)
+    return group
+
+
+def _tied_with(x: NDArray[np.float64], present: NDArray[np.bool_], best: int, level: float) -> NDArray[np.bool_]:
     others = [i for i in np.flatnonzero(present) if i != best]
     tests = [_paired(x[best] - x[i]) for i in others]
     adjusted = holm([p for p, _ in tests])
