@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "jkbench"
 
 # Floors from the ground up; a module may import from its own floor and from those below.
 FLOORS = [
-    {"errors", "fingerprint", "streams", "places", "files", "maths"},
+    {"errors", "fingerprint", "streams", "places", "files", "maths", "network_file"},
     {"data", "statistics"},
     {"dataset", "method", "task", "fetching"},
     {"plugins", "recipe", "models"},
@@ -25,7 +25,7 @@ FLOORS = [
 ]
 TORCH_FREE = {
     "errors", "fingerprint", "streams", "places", "files", "data", "statistics", "dataset", "method", "task", "plugins",
-    "recipe", "plan", "records", "preset", "catalogue", "report", "progress",
+    "recipe", "plan", "records", "preset", "catalogue", "report", "progress", "network_file",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,20 @@ def test_parameters_switch_terms_off(index: Index, references: Path) -> None:
     loop, method, *_ = small.loop_of(small.trial(index, "jacobian[ce=0,act=0]"), references)
     batch = loop.batch(0)
     assert [name for name, _ in method.loss(batch, *loop.signals(batch))] == ["jac"]
+
+
+def test_networks_without_a_size_in_common_are_told_both_their_layers(index: Index) -> None:
+    from jkbench.engine.matching import setting
+
+    task = small.trial(index, "attention").task
+    student, teacher = build("vgg:4-4", 1, 8, 3, 0), build("vgg:4-M-4", 1, 6, 3, 0)
+    smaller = partial(functional.avg_pool2d, kernel_size=2)
+    teacher.body.register_forward_pre_hook(lambda module, given: (smaller(given[0]),))
+    found = setting(student, teacher, task, torch.zeros(1, 1, 8, 8))
+    assert not found.pairs
+    with pytest.raises(UserError, match="no layer of equal size") as caught:
+        found.select("last")
+    assert caught.value.hint.endswith("the student has stage1 8×8; the teacher has stage1 4×4, stage2 2×2")
 
 
 def test_layers_are_paired_by_size_or_as_the_task_says() -> None:

@@ -80,13 +80,15 @@ class Setting:
     pairs: tuple[Pair, ...]
     same_labels: bool
     batch_norm: Literal["per-sample", "batch", "running", "constant"]
+    layers: str = ""
+    """Both networks' layers with their sizes in words, where no pair is matched."""
 
     def select(self, layers: str) -> Sequence[Pair]:
         """The pairs that ``layers`` names (see `Depth`), shallow to deep. `UserError` where one is missing."""
         if not self.pairs:
             raise UserError(
                 "student and teacher have no layer of equal size",
-                "name pairs in the task's [matching] layers, with resize = true where their sizes differ",
+                f"name pairs in the task's [matching] layers, with resize = true where sizes differ: {self.layers}",
             )
         named = {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}
         if layers in named:

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from jkbench import recipe
 from jkbench.data.arrays import Split, subset
-from jkbench.engine import environment, reference, resident, scoring
+from jkbench.engine import environment, matching, reference, resident, scoring
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.kept_signals import SignalStore
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
-from jkbench.engine.matching import matched_layers, sizes
 from jkbench.engine.reference import Reference
 from jkbench.engine.resident import Resident, TaskData
-from jkbench.engine.signals import Setting, SignalCache
+from jkbench.engine.signals import SignalCache
 from jkbench.errors import Collector, UserError
 from jkbench.method import Method
 from jkbench.models.network import Network, build, placed, seeded
@@ -153,8 +152,7 @@ def make_ready(
     student.load_state_dict(method.initial(Start(initial, pretrained)))
     placed(student, device)
     network = None if teacher is None else teacher.network
-    pairs = () if network is None else matched_layers(student, network, task.matching, train.read(slice(0, 1)))
-    setting = Setting(pairs, task.same_labels, task.matching.batch_norm)
+    setting = matching.setting(student, network, task, train.read(slice(0, 1)))
     scored = resident.reside(splits[trial.split], data.normalisation, device)
     signals = taught = None
     if teacher is not None:
@@ -236,10 +234,10 @@ def check_fit(
                     networks.append(built)
         if len(networks) == 2:
             with problems.caught():
-                pairs = matched_layers(networks[0], networks[1], task.matching, image)
+                setting = matching.setting(networks[0], networks[1], task, image)
                 for depth in sorted(depths):
                     with problems.caught():
-                        Setting(pairs, task.same_labels, task.matching.batch_norm).select(depth)
+                        setting.select(depth)
         for regime in shots:
             with problems.caught():
                 subset(data.target.splits["train"].labels, regime, 0)
@@ -267,7 +265,7 @@ def _check_pretrained(task: Task, size: int) -> None:
 def _check_size(network: Network, architecture: str, image: Tensor) -> None:
     """`UserError` where a network does not take images of this size."""
     try:
-        sizes(network, image)
+        matching.sizes(network, image)
     except Exception as error:  # whatever somebody's layers raise of a shape
         side = image.shape[-1]
         why = str(error).strip().split("\n")[0] or type(error).__name__
