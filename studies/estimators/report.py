@@ -45,11 +45,17 @@ def chosen() -> dict[str, float]:
     return {name: max(by_weight, key=lambda w: (by_weight[w], -w)) for name, by_weight in scores.items()}
 
 
+def costs(file: str) -> dict[str, dict[str, float]]:
+    """A profile's steps by estimator; ``distill`` among them."""
+    steps = json.loads((HERE / file).read_text())["steps"]
+    return {("distill" if step["label"] == "distill" else _label(step["label"])): step for step in steps}
+
+
 def page() -> str:
     """The study's page."""
-    weights = chosen()
-    costs = {step["label"]: step for step in json.loads((HERE / "cost.json").read_text())["steps"]}
-    plain = costs["distill"]
+    weights, priced, digits = chosen(), costs("cost.json"), costs("cost-digits.json")
+    tried = sorted({r.parameters["jac"] for r in RECORDS if r.method == "jacobian" and r.split == "validation"})
+    edges = {tried[0], tried[-1]}
     rows = []
     for name in ["distill", *weights]:
         method = "jacobian" if name in weights else "distill"
@@ -59,24 +65,48 @@ def page() -> str:
             base = accuracies("test", "distill", shots)["distill"]
             gain = mean_interval([cell[seed] - base[seed] for seed in sorted(cell)])
             gains.append("" if method == "distill" else f"{gain.mean:+.1f} ± {gain.half_width or 0:.1f}")
-        cost = plain if method == "distill" else next((c for label, c in costs.items() if _label(label) == name), None)
-        price = ["–", "–"]
-        if cost is not None:
-            price = [f"{cost['milliseconds'] / plain['milliseconds']:.2f}", f"{cost['step_memory_mb']:.0f}"]
+        price = [times(name, "distill", digits), times(name, "distill", priced)]
+        price.append(f"{priced[name]['step_memory_mb']:.0f}" if name in priced else "–")
         means = [mean_interval(list(cell.values())) for cell in cells]
         rows.append([
-            f"`{name}`", f"{weights[name]:g}" if name in weights else "",
+            f"`{name}`", f"{weights[name]:g}{' (edge)' * (weights[name] in edges)}" if name in weights else "",
             *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *(gain.replace("-", "−") for gain in gains),
             *price,
         ])  # fmt: skip
     head = ["estimator", "jac", *(f"{k} per class" for k in SHOTS), *(f"gain at {k}" for k in SHOTS)]
     seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
-    table = pipe_table(rows, [*head, "× distill", "MiB a step"])
-    return TEXT.format(table=table, n=len(seeds), answer="\n".join(answer(weights)))
+    table = pipe_table(rows, [*head, "× (10 classes)", "× (100 classes)", "MiB a step"])
+    against = versus(weights)
+    return TEXT.format(
+        table=table,
+        n=len(seeds),
+        grid=", ".join(f"{weight:g}" for weight in tried),
+        same=same(weights),
+        against="\n".join(f"- `{name}`: {told}." for name, (told, _) in against.items()),
+        answer="\n".join(answer(against, priced, digits)),
+    )
 
 
-def answer(weights: dict[str, float]) -> Iterator[str]:
-    """Which estimator to take: each one against the paper's row, paired; only what an interval resolves is said."""
+def times(name: str, base: str, steps: dict[str, dict[str, float]]) -> str:
+    """A step of one row as a multiple of another's."""
+    return f"{steps[name]['milliseconds'] / steps[base]['milliseconds']:.2f}" if name in steps else "–"
+
+
+def same(weights: dict[str, float]) -> str:
+    """A sentence on the teacher's largest row, where it is the paper's in every trial."""
+    cells = [
+        accuracies("test", "jacobian", shots, weights[name])[name]
+        for name in (PAPERS, "rows=largest")
+        for shots in SHOTS
+    ]
+    if cells[: len(SHOTS)] != cells[len(SHOTS) :]:
+        return ""
+    return "\n- `largest` is `correct` here: the teacher errs on none of the training images."
+
+
+def versus(weights: dict[str, float]) -> dict[str, tuple[str, int]]:
+    """Each estimator against the paper's row, paired: in words, and in how many regimes it is better (less: worse)."""
+    found: dict[str, tuple[str, int]] = {}
     for name in weights:
         told, resolved = [], []
         for shots in SHOTS:
@@ -94,7 +124,27 @@ def answer(weights: dict[str, float]) -> Iterator[str]:
             -2: "worse in both",
         }
         if name != PAPERS:
-            yield f"- `{name}`: {', '.join(told)}: {verdict[sum(resolved)]}."
+            found[name] = f"{', '.join(told)}: {verdict[sum(resolved)]}", sum(resolved)
+    return found
+
+
+def answer(
+    against: dict[str, tuple[str, int]], priced: dict[str, dict[str, float]], digits: dict[str, dict[str, float]]
+) -> Iterator[str]:
+    """Which estimator to take: the cheapest, and those that an interval shows to be better, by their price."""
+    own = priced[PAPERS]["milliseconds"]
+    better = [name for name, (_, regimes) in against.items() if regimes > 0]
+    cheap = [name for name in better if name in priced and priced[name]["milliseconds"] < 1.05 * own]
+    if cheap:
+        yield f"- Take {' or '.join(f'`{name}`' for name in cheap)}: better than the paper's row at no greater price."
+    else:
+        yield f"- Take `{PAPERS}`, the paper's: none that costs no more is seen to be better."
+    for name in sorted(set(better) - set(cheap), key=lambda name: digits[name]["milliseconds"]):
+        many = f" and {times(name, PAPERS, priced)} at 100" if name in priced else "; it grows with the classes"
+        yield (
+            f"- Where a step may cost more: `{name}` ({against[name][0]}), at {times(name, PAPERS, digits)} times the "
+            f"step of `{PAPERS}` at 10 classes{many}."
+        )
 
 
 def _label(label: str) -> str:
@@ -112,9 +162,10 @@ TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overw
 
 `jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the
 test images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over
-`distill` are paired. Each estimator's weight is the best of 0.1, 1, 10 and 100 on validation images, over two seeds
-that the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 100 classes, one CPU thread), in units of
-`distill`, and the memory that it takes beyond networks, images and optimiser.
+`distill` are paired. Each estimator's weight is the best of {grid} on validation images, over two
+seeds that the table does not use; *edge*: the best was the first or the last of these. Cost: one step in units of
+`distill`, on one CPU thread: of this task (10 classes), and at CIFAR's size (VGG-4, 64 images, 100 classes) with the
+memory that it takes beyond networks, images and optimiser.
 
 {table}
 
@@ -123,21 +174,25 @@ that the table does not use. Cost: one step at CIFAR's size (VGG-4, 64 images, 1
 - `projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full match.
   The teacher's side is new at every step and cannot be kept: it is computed live.
 - `differences`: `forward` by finite differences, without a second derivative.
-- `mean` is not in the table: it divides the term by the number of values, which is another weight.
+- `mean` is not in the table: it divides the term by the number of values, which is another weight.{same}
 
 ## Which one to take
+
+{answer}
+
+These are equal numbers of steps, not equal times, and digits: on test images of CIFAR-100 `rows=correct` alone has been
+run.
 
 Against the paper's own, `rows=correct`, in points, paired by seed; *better* and *worse* where the 95 % interval of a
 regime leaves zero out:
 
-{answer}
+{against}
 
-The intervals are not adjusted for their number. `rows=correct` is the cheapest at many classes, with `rows=largest`;
-what is better than it above costs more a step.
+The intervals are not adjusted for their number.
 
     bash studies/estimators/run.sh
 
-The records are in this folder (split "validation" and "test"), the profile in `cost.json`.
+The records are in this folder (split "validation" and "test"), the profiles in `cost-digits.json` and `cost.json`.
 """
 
 if __name__ == "__main__":
