@@ -12,7 +12,7 @@ from torch import nn
 from jkbench.engine import resident
 from jkbench.engine.trial import kept_references, make_ready
 from jkbench.plugins.discovery import Index
-from jkbench.theory.terms import Curve, Reach, conclusions, gradients, measure, write
+from jkbench.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict, write
 
 
 def test_gradients_by_depth_are_autograds_and_leave_no_trace(index: Index, references: Path) -> None:
@@ -48,6 +48,7 @@ def test_rows_are_trained_as_their_trials_are(index: Index, references: Path, tm
         ready.method.fit(ready.loop)
         values = ready.loop.trace.curves["ce"]
         expected.append([value / values[0] for value in values])
+    assert curves[2].first > 0
     assert curves[0].values == pytest.approx([(a + b) / 2 for a, b in zip(*expected, strict=True)])
     pages = write(tmp_path, "small", "Small", "3 per class", 2, curves, reaches, ["Of a test."])
     again = [path.read_bytes() for path in pages]
@@ -77,6 +78,13 @@ def test_sentences_say_what_the_numbers_say() -> None:
     ]
 
 
+def test_a_term_is_reduced_where_every_seed_says_so() -> None:
+    ends = {"a": (0.2, 0.9), "b": (0.76, 1.27), "c": (0.96, 1.0), "d": (1.1, 1.2), "e": (0.9499, 0.3)}
+    curves = [Curve(row, "jac", (0, 1), (1.0, sum(of) / 2), of) for row, of in ends.items()]
+    told = "Reduced below 95 % of its first value by training, the term `jac`: "
+    assert verdict(curves) == told + "in every seed: `a`, `e`; in none: `c`, `d`; in some: `b`."
+
+
 def test_the_command_writes_a_page(nowhere: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On a task file of a few steps; wrong combinations are refused."""
     from jkbench.cli import cli
@@ -90,6 +98,7 @@ def test_the_command_writes_a_page(nowhere: Path, references: Path, capsys: pyte
     assert "The term jac of jacobian" in out
     page = (nowhere / "docs/terms-few.md").read_text()
     assert "5 per class, mean over 1 seed." in page
+    assert "- `jacobian`: ce = 1, act = 1, jac = " in page
     assert (nowhere / "docs/terms-few.png").read_bytes().startswith(b"\x89PNG")
     for words, told in (
         (["--bound", "few.toml"], "two pages"),

@@ -36,6 +36,8 @@ class Curve:
     values: tuple[float, ...]
     ends: tuple[float, ...] = ()
     """`end` of every seed."""
+    first: float = 0.0
+    """Its value at the first step, weighted as in training: mean over seeds."""
 
     @property
     def end(self) -> float:
@@ -77,7 +79,8 @@ def measure(trials: Sequence[Trial], where: Where) -> tuple[list[Curve], list[Re
             relative = [[value / kept[term][0] for value in kept[term]] for kept, *_ in found if kept[term][0]]
             if relative:
                 ends = tuple(map(at_end, relative))
-                curves.append(Curve(row, term, tuple(found[0][1]), _mean(relative), ends))
+                first = sum(kept[term][0] for kept, *_ in found) / len(found)
+                curves.append(Curve(row, term, tuple(found[0][1]), _mean(relative), ends, first))
             before = _mean([values[term] for _, _, values, _ in found])
             after = _mean([values[term] for _, _, _, values in found])
             reaches.append(Reach(row, term, before, after))
@@ -109,6 +112,20 @@ def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
+REDUCED = 0.95
+
+
+def verdict(curves: Sequence[Curve], term: str = "jac") -> str:
+    """Whether the paper's remark holds here, row by row: a term counts as reduced where every seed ends below 95 %."""
+    reduced: dict[str, list[str]] = {}
+    for curve in (c for c in curves if c.term == term):
+        ends = curve.ends or (curve.end,)
+        kind = "in every seed" if max(ends) < REDUCED else "in some" if min(ends) < REDUCED else "in none"
+        reduced.setdefault(kind, []).append(f"`{curve.row}`")
+    told = "; ".join(f"{kind}: {', '.join(rows)}" for kind, rows in sorted(reduced.items()))
+    return f"Reduced below {100 * REDUCED:.0f} % of its first value by training, the term `{term}`: {told}."
+
+
 def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "jac") -> Iterator[str]:
     """What the numbers say of one term, in sentences."""
     for curve in (c for c in curves if c.term == term):
@@ -134,7 +151,7 @@ def write(folder: Path, task_name: str, title: str, regime: str, seeds: int, cur
         f"{name}.png": draw(curves),
         f"{name}.md": render_markdown(
             "terms.md.j2", name=name, title=title, regime=regime, seeds=seeds, curves=curves, reaches=reaches,
-            sentences=list(conclusions(curves, reaches)), protocol=protocol,
+            verdict=verdict(curves), sentences=list(conclusions(curves, reaches)), protocol=protocol,
         ),
     }  # fmt: skip
     for file, content in files.items():
