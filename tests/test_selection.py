@@ -61,13 +61,19 @@ def test_no_seed_of_the_selection_is_in_the_table(task: str) -> None:
 def test_the_weight_of_act_in_flowers_transfer_is_the_best_of_four_on_validation(index: Index) -> None:
     task = tasks.load("flowers-transfer")
     tried: dict[float, list[float]] = defaultdict(list)
+    scratch: list[float] = []
     for record in Store(ROOT / "leaderboard").read(task.name).records.values():
-        if record.split == "validation" and record.method == "lwf" and is_current(record, task, index):
-            tried[record.parameters["act"]].append(record.metrics["accuracy"])
+        if record.split == "validation" and is_current(record, task, index):
+            of = tried[record.parameters["act"]] if record.method == "lwf" else scratch
+            of.append(record.metrics["accuracy"])
     assert sorted(tried) == [0.001, 0.01, 0.1, 1.0]
     assert {len(accuracies) for accuracies in tried.values()} == {4}
     best = max(tried, key=lambda value: (round(mean(tried[value]), 9), -value))
     assert {str(parameters["act"]) for parameters in map(dict, task.methods.values())} == {str(best)}
+    assert "The best was the smallest that was tried, and lwf with it not above scratch there" in task.selection
+    assert best == min(tried)
+    assert len(scratch) == len(tried[best])
+    assert mean(tried[best]) <= mean(scratch)
     assert tasks.load("flowers-transfer-lite0").methods == task.methods
 
 
