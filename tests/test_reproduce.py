@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import small
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
 from jkbench import plan, preset
@@ -248,6 +250,22 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
     assert reproduction_figure.draw(page) == reproduction_figure.draw(page)
     assert "![alt](figure.png)" in render(page, ("alt", "figure.png"))
     assert reproduction_figure.draw(compare(table("cifar100"), page.task, index, Loaded())) is None
+
+
+def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index: Index) -> None:
+    chosen, name = table("cifar100"), "cifar100-fewshot-early"
+    cells = {("ce", "5"): [13.0, 14.0], ("ce+jac", "5"): [22.0, 24.0], ("ce", "10"): [20.0], ("ce+jac", "10"): [30.0]}
+    loaded = records(index, "cifar100", cells, task=name)
+    page = compare(chosen, tasks.load(name), index, loaded)
+    three = dataclasses.replace(
+        page, readings=[dataclasses.replace(page.readings[0], name=r.name) for r in page.readings]
+    )
+    made = reproduction_figure._figure(three)
+    FigureCanvasAgg(made).draw()
+    (legend,) = made.legends
+    assert len(legend.get_texts()) == 7
+    assert made.bbox.contains(*legend.get_window_extent().min)
+    assert made.bbox.contains(*legend.get_window_extent().max)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def _figure(page: Reproduction) -> Figure:
     }
     names = ["published", *(f"{_name(read)}{seeds}" for read in page.readings for seeds in ("", " (one seed)"))]
     order = [name for name in names if name in handles]
-    figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=len(order), frameon=False)
+    widest = 0.7 + 0.085 * max(map(len, order))  # inches of an entry, its marker and its gap
+    ncols = max(1, min(len(order), int(figure.get_figwidth() // widest)))
+    figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=ncols, frameon=False)
     return figure
 
 
