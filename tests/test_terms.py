@@ -67,7 +67,7 @@ def test_sentences_say_what_the_numbers_say() -> None:
         Curve("e", "jac", (0, 1), (1.0, 0.94), ends=(0.93, 0.95)),
         Curve("a", "ce", (0,), (1.0,)),
     ]
-    reaches = [Reach("a", "jac", (2.0, 1.0, 4.0), (0.0, 0.0, 0.0))]
+    reaches = [Reach("a", "jac", (2.0, 1.0, 4.0), (0.0, 0.0, 0.0)), Reach("b", "jac", (2.0, 1.0, 0.0), (0.0, 0.0, 0.0))]
     assert list(conclusions(curves, reaches)) == [
         "The term `jac` of `a` falls to 25 % of its first value.",
         "The term `jac` of `b` rises to 106 % of its first value.",
@@ -75,6 +75,7 @@ def test_sentences_say_what_the_numbers_say() -> None:
         "The term `jac` of `d` ends at 106 % of its first value (over seeds 76 to 127 %).",
         "The term `jac` of `e` falls to 94 % of its first value (over seeds 93 to 95 %).",
         "`a`: before the first step, the gradient of `jac` by the first convolution is 0.5 times that by the last.",
+        "`b`: before the first step, the gradient of `jac` does not reach the last convolution.",
     ]
 
 

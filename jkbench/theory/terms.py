@@ -134,9 +134,11 @@ def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "
         seeds = f" (over seeds {low} to {high} %)" if len(curve.ends) > 1 else ""
         yield f"The term `{term}` of `{curve.row}` {verb} {round(100 * curve.end)} % of its first value{seeds}."
     for reach in (r for r in reaches if r.term == term):
-        share = reach.start[0] / reach.start[-1] if reach.start[-1] else float("inf")
-        told = f"`{reach.row}`: before the first step, the gradient of `{term}` by the first convolution is"
-        yield f"{told} {share:.2g} times that by the last."
+        told = f"`{reach.row}`: before the first step, the gradient of `{term}`"
+        if not reach.start[-1]:
+            yield f"{told} does not reach the last convolution."
+            continue
+        yield f"{told} by the first convolution is {reach.start[0] / reach.start[-1]:.2g} times that by the last."
 
 
 def write(folder: Path, task_name: str, title: str, regime: str, seeds: int, curves: Sequence[Curve],
