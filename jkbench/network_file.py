@@ -35,8 +35,11 @@ class Described(BaseModel):
     def _whole(self) -> Self:
         if not isinstance(self.recipe.get("architecture"), str):
             raise ValueError("its recipe names no architecture")
-        if self.accuracy is None and "pretrained" not in self.recipe:
-            raise ValueError("it says no accuracy")
+        for part in ("training", "images", "pretrained"):
+            if not isinstance(self.recipe.get(part, {}), dict):
+                raise ValueError(f"its recipe's {part} is no table")
+        if (self.accuracy is None) != ("pretrained" in self.recipe):
+            raise ValueError("it says no accuracy" if self.accuracy is None else "pre-trained, and says an accuracy")
         return self
 
 

@@ -92,6 +92,12 @@ METADATA = [
     ("more than all", {"accuracy": 48.67}, "accuracy: Input should be less than or equal to 1"),
     ("none of a trained one", {"accuracy": None}, "it says no accuracy"),
     ("another accuracy", {"accuracy": 0.999}, r"says 99\.90 % on its test images and has \d+\.\d\d % on those here"),
+    (
+        "a training in a word",
+        {"recipe": {"architecture": "vgg-4", "training": "long"}},
+        "recipe's training is no table",
+    ),
+    ("pre-trained, with an accuracy", {"recipe": {"architecture": "vgg-4", "pretrained": {}}}, "says an accuracy"),
     ("a recipe of nothing", {"recipe": {}}, "its recipe names no architecture"),
 ]
 

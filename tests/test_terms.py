@@ -84,6 +84,7 @@ def test_a_term_is_reduced_where_every_seed_says_so() -> None:
     curves = [Curve(row, "jac", (0, 1), (1.0, sum(of) / 2), of) for row, of in ends.items()]
     told = "Reduced below 95 % of its first value by training, the term `jac`: "
     assert verdict(curves) == told + "in every seed: `a`, `e`; in none: `c`, `d`; in some: `b`."
+    assert verdict([Curve("a", "ce", (0, 1), (1.0, 0.5))]) == ""
 
 
 def test_the_command_writes_a_page(nowhere: Path, references: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -33,7 +32,7 @@ def measure(
 
     from jkbench.engine import environment
     from jkbench.engine.trial import Where
-    from jkbench.report.wording import per_class
+    from jkbench.report.wording import per_class, settings
     from jkbench.theory import terms
 
     device = environment.device(device_name)
@@ -46,16 +45,11 @@ def measure(
         f"Task `{task.name}` version {task.version}, protocol `{task.protocol}`.",
         f"Student `{task.student.architecture}`.",
         f"Training: {task.student.training.describe()}.",
-        *(f"`{row.label}`: {_in_words(row.parameters)}." for row in plan.rows),
+        *(f"`{row.label}`: {settings(row.parameters)}." for row in plan.rows),
     ]
     count = len({trial.seed for trial in trials})
     for path in terms.write(out, task.name, task.title, per_class(largest), count, curves, reaches, protocol):
         click.echo(path)
-    for sentence in (terms.verdict(curves), *terms.conclusions(curves, reaches)):
+    for sentence in filter(None, (terms.verdict(curves), *terms.conclusions(curves, reaches))):
         click.echo(sentence.replace("`", ""))
     return 0
-
-
-def _in_words(parameters: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
-                     for name, value in parameters.items())  # fmt: skip

@@ -13,7 +13,7 @@ from jkbench.report.chosen import Chosen
 from jkbench.report.grid import Grid, arrange
 from jkbench.report.tables import View, further_views, gain_views, main_cells, main_view
 from jkbench.report.transfer import Transfer, transfer
-from jkbench.report.wording import LOST, code, listed, per_class, plural
+from jkbench.report.wording import LOST, code, listed, per_class, plural, settings
 from jkbench.task import Task
 
 BOLD = "Bold: cannot be told from the best of its column (paired t-tests over common seeds, Holm, 5 %)."
@@ -88,17 +88,12 @@ def _settings(grid: Grid, records: Sequence[Record]) -> list[Setting]:
     return [
         Setting(
             label=label,
-            parameters=", ".join(f"{key} = {_value(value)}" for key, value in first[label].parameters.items())
-            or "none",
+            parameters=settings(first[label].parameters),
             code=first[label].code,
         )
         for label in grid.labels
         if label in first
     ]
-
-
-def _value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _notes(task: Task, grid: Grid) -> list[str]:

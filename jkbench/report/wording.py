@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 DASH = "–"
 LOST = {
@@ -30,6 +30,14 @@ def listed(names: Iterable[str], most: int = 12) -> str:
     every = [code(name) for name in names]
     more = len(every) - most
     return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def settings(parameters: Mapping[str, object]) -> str:
+    """Parameters by name: ``act = 0.001, depth = last``; ``none`` of none."""
+    told = (
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in parameters.items()
+    )
+    return ", ".join(told) or "none"
 
 
 def per_class(shots: object) -> str:

@@ -23,6 +23,9 @@ from jkbench.models.network import seeded
 from jkbench.plan import Trial
 from jkbench.report.grid import at_end
 
+REDUCED = 0.95
+"""A term counts as reduced where the last tenth of training is below this share of its first value."""
+
 _Values = dict[str, list[float]]
 
 
@@ -112,16 +115,15 @@ def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
 
 
-REDUCED = 0.95
-
-
 def verdict(curves: Sequence[Curve], term: str = "jac") -> str:
-    """Whether the paper's remark holds here, row by row: a term counts as reduced where every seed ends below 95 %."""
+    """Whether the paper's remark holds here, row by row (`REDUCED`); empty where no row has the term."""
     reduced: dict[str, list[str]] = {}
     for curve in (c for c in curves if c.term == term):
         ends = curve.ends or (curve.end,)
         kind = "in every seed" if max(ends) < REDUCED else "in some" if min(ends) < REDUCED else "in none"
         reduced.setdefault(kind, []).append(f"`{curve.row}`")
+    if not reduced:
+        return ""
     told = "; ".join(f"{kind}: {', '.join(rows)}" for kind, rows in sorted(reduced.items()))
     return f"Reduced below {100 * REDUCED:.0f} % of its first value by training, the term `{term}`: {told}."
 

@@ -41,10 +41,15 @@ def fell(group: Sequence[Record], term: str) -> str:
     return f"{sum(shares) / len(shares):.0f}" if shares else ""
 
 
-def gain(group: Sequence[Record], base: Sequence[Record]) -> str:
-    """Paired difference from another row of the same task, in points."""
+def paired(group: Sequence[Record], base: Sequence[Record]) -> list[float]:
+    """Differences from another row of the same task, in points, seed by seed."""
     of = {record.seed: 100 * record.metrics["accuracy"] for record in base}
-    pairs = [100 * r.metrics["accuracy"] - of[r.seed] for r in group if r.seed in of]
+    return [100 * r.metrics["accuracy"] - of[r.seed] for r in group if r.seed in of]
+
+
+def gain(group: Sequence[Record], base: Sequence[Record]) -> str:
+    """Mean and interval of the paired differences, in points."""
+    pairs = paired(group, base)
     if not pairs or {r.id for r in group} == {r.id for r in base}:
         return ""
     interval = mean_interval(pairs)
@@ -63,14 +68,20 @@ def without_jacobian(label: str) -> str | None:
     return "distill" + (f"[{','.join(kept)}]" if kept else "")
 
 
+def of_paper(base: str) -> str:
+    """The paper's name of a row without a Jacobian term."""
+    return "ce" if base == "scratch" else "act" if "ce=0" in base else "ce+act"
+
+
+def published_gain(row: str, shots: int) -> float:
+    """What the paper's Jacobian gains over its row, in points."""
+    return PUBLISHED[f"{row}+jac", str(shots)] - PUBLISHED[row, str(shots)]
+
+
 def published(label: str, shots: int) -> str:
     """The paper's gain for a row with a Jacobian term, in points; empty for another."""
     base = without_jacobian(label)
-    if base is None:
-        return ""
-    row = "ce" if base == "scratch" else "act" if "ce=0" in base else "ce+act"
-    gained = PUBLISHED[f"{row}+jac", str(shots)] - PUBLISHED[row, str(shots)]
-    return f"{gained:+.2f}".replace("-", "−")
+    return "" if base is None else f"{published_gain(of_paper(base), shots):+.2f}".replace("-", "−")
 
 
 def table(shots: int) -> str:
@@ -102,15 +113,13 @@ def nearest(shots: int) -> list[str]:
         here = [record for record in records(task) if record.shots == shots]
         for label in sorted({record.label for record in here}):
             base = without_jacobian(label)
-            of = {r.seed: 100 * r.metrics["accuracy"] for r in here if r.label == base}
-            pairs = [100 * r.metrics["accuracy"] - of[r.seed] for r in here if r.label == label and r.seed in of]
-            if pairs:
-                row = "ce" if base == "scratch" else "ce+act"
+            pairs = paired([r for r in here if r.label == label], [r for r in here if r.label == base])
+            if base is not None and pairs:
                 told = f"`{label}` with `{task.removeprefix('cifar100-')}`"
-                found.setdefault(row, []).append((sum(pairs) / len(pairs), told))
+                found.setdefault(of_paper(base), []).append((sum(pairs) / len(pairs), told))
     lines = []
     for row, gains in sorted(found.items(), reverse=True):
-        wanted = PUBLISHED[f"{row}+jac", str(shots)] - PUBLISHED[row, str(shots)]
+        wanted = published_gain(row, shots)
         gains.sort(key=lambda entry: abs(entry[0] - wanted))
         told = "; ".join(f"{gain:+.1f} {name}" for gain, name in gains)
         lines.append(_minus(f"- {shots} per class, over `{row}` (published {wanted:+.2f}): {told}."))
