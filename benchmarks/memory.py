@@ -70,10 +70,11 @@ def stages(folder: Path, method: str) -> None:
     import torch
 
     from jkbench import plan
-    from jkbench import task as tasks
-    from jkbench.engine import environment, resident, scoring
-    from jkbench.engine.trial import Where, kept_references, make_ready
+    from jkbench.engine import environment, scoring
+    from jkbench.engine import images as image_sets
+    from jkbench.engine.trial import Where, make_ready, trained_networks
     from jkbench.plugins.discovery import discover
+    from jkbench.tasks import task as tasks
 
     torch.set_num_threads(1)
     environment.prepare()
@@ -86,11 +87,11 @@ def stages(folder: Path, method: str) -> None:
         print(f"{stage:24s} {found:6,.0f} MiB, {above}, {age():6.1f} s", flush=True)
 
     task, index = tasks.load(str(folder / "photographs.toml")), discover((folder / "plugins",))
-    data = resident.of_task(task, index.datasets())
+    data = image_sets.of_task(task, index.datasets())
     told("images checked")
     (trial,) = plan.make(task, index, method).trials
     where = Where(torch.device("cpu"), folder)
-    ready = make_ready(trial, where.device, data, kept_references(trial, where, data))
+    ready = make_ready(trial, where.device, data, trained_networks(trial, where, data))
     told("ready to train")
     for batch, student, teacher in ready.loop:
         ready.loop.step(ready.method.loss(batch, student, teacher))

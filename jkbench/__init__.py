@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Method": "jkbench.method",
-    "Weight": "jkbench.method",
-    "Deviation": "jkbench.method",
-    "Depth": "jkbench.method",
-    "Dataset": "jkbench.dataset",
+    "Method": "jkbench.plugins.method",
+    "Weight": "jkbench.plugins.method",
+    "Deviation": "jkbench.plugins.method",
+    "Depth": "jkbench.plugins.method",
+    "Dataset": "jkbench.plugins.dataset",
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
     "prepared": "jkbench.data.prepared",
     "drawn": "jkbench.data.photographs",
     "photographs": "jkbench.data.photographs",
-    "of_torchvision": "jkbench.fetching",
-    "files_of_torchvision": "jkbench.fetching",
-    "downloaded": "jkbench.fetching",
-    "labels_of": "jkbench.fetching",
-    "unpacked": "jkbench.fetching",
+    "of_torchvision": "jkbench.data.download",
+    "files_of_torchvision": "jkbench.data.download",
+    "downloaded": "jkbench.data.download",
+    "labels_of": "jkbench.data.download",
+    "unpacked": "jkbench.data.download",
     "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
     **dict.fromkeys(
@@ -59,17 +59,16 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
+    from jkbench.data.download import downloaded as downloaded
+    from jkbench.data.download import files_of_torchvision as files_of_torchvision
+    from jkbench.data.download import labels_of as labels_of
+    from jkbench.data.download import of_torchvision as of_torchvision
+    from jkbench.data.download import unpacked as unpacked
     from jkbench.data.photographs import drawn as drawn
     from jkbench.data.photographs import photographs as photographs
     from jkbench.data.prepared import prepared as prepared
     from jkbench.data.prepared import with_validation as with_validation
-    from jkbench.dataset import Dataset as Dataset
     from jkbench.errors import UserError as UserError
-    from jkbench.fetching import downloaded as downloaded
-    from jkbench.fetching import files_of_torchvision as files_of_torchvision
-    from jkbench.fetching import labels_of as labels_of
-    from jkbench.fetching import of_torchvision as of_torchvision
-    from jkbench.fetching import unpacked as unpacked
     from jkbench.maths import attention_at as attention_at
     from jkbench.maths import attention_loss as attention_loss
     from jkbench.maths import attention_map as attention_map
@@ -81,7 +80,8 @@ if TYPE_CHECKING:
     from jkbench.maths import squared_distance as squared_distance
     from jkbench.maths import squared_error as squared_error
     from jkbench.maths import squared_norm as squared_norm
-    from jkbench.method import Depth as Depth
-    from jkbench.method import Deviation as Deviation
-    from jkbench.method import Method as Method
-    from jkbench.method import Weight as Weight
+    from jkbench.plugins.dataset import Dataset as Dataset
+    from jkbench.plugins.method import Depth as Depth
+    from jkbench.plugins.method import Deviation as Deviation
+    from jkbench.plugins.method import Method as Method
+    from jkbench.plugins.method import Weight as Weight

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and locks that a killed holder lets go of."""
+"""Files written whole or not at all, locks that a killed holder releases, and the folders outside the project."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from jkbench.errors import UserError
 
@@ -62,3 +64,15 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as error:  # some network file systems have no locks
             raise UserError(f"{path} cannot be locked: {error.strerror}", HINT) from None
         yield
+
+
+def cache_folder() -> Path:
+    """Where computed things are kept that can be computed again: ``JKBENCH_CACHE``, or the user's cache."""
+    given = os.environ.get("JKBENCH_CACHE")
+    return Path(given).expanduser().resolve() if given else user_cache_path("jkbench")
+
+
+def data_folder() -> Path:
+    """Prepared images and fetched weights: ``JKBENCH_DATA``, or ``data`` in the cache."""
+    given = os.environ.get("JKBENCH_DATA")
+    return Path(given).expanduser().resolve() if given else cache_folder() / "data"

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from jkbench import fingerprint
+from jkbench import hashing
 from jkbench.errors import Collector, UserError, unknown
 from jkbench.plugins import parameters as plugin_parameters
+from jkbench.plugins.describe import Plugin
 from jkbench.plugins.discovery import Index
-from jkbench.plugins.source import Source
-from jkbench.records.schema import Shots, Split
-from jkbench.task import Task
+from jkbench.tasks.shots import Shots, SplitName, per_class
+from jkbench.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a table: a method with all its parameters, as one task has it."""
 
-    source: Source
+    plugin: Plugin
     parameters: dict[str, Any]
     label: str
 
@@ -31,16 +32,15 @@ class Trial:
     id: str
     task: Task
     row: Row
-    datasets: dict[str, Source]
+    datasets: dict[str, Plugin]
     shots: Shots
     seed: int
-    split: Split = "test"
+    split: SplitName = "test"
 
     @property
     def name(self) -> str:
         """The trial in a progress line's words."""
-        shots = "full data" if self.shots == "full" else f"{self.shots} per class"
-        return f"{self.row.label}, {shots}, seed {self.seed}"
+        return f"{self.row.label}, {per_class(self.shots)}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def make(
     methods: str = "all",
     shots: Sequence[Shots] | None = None,
     seeds: Sequence[int] | None = None,
-    split: Split = "test",
+    split: SplitName = "test",
 ) -> Plan:
     """The plan; every misspelt name and wrong value of the command is told at once as `UserError`."""
     with Collector() as problems:
@@ -75,10 +75,10 @@ def make(
         with problems.caught():
             for name, given in _chosen(task, index, methods):
                 with problems.caught():
-                    source = index.find("method", name)
-                    reason = why_not(source, task)
+                    plugin = index.find("method", name)
+                    reason = why_not(plugin, task)
                     if reason is None:
-                        rows += [row for row in _rows(source, task, given) if row not in rows]
+                        rows += [row for row in _rows(plugin, task, given) if row not in rows]
                     elif given or name in methods.split(","):
                         raise UserError(f"{name} is not defined on {task.kind} tasks: {reason}")
                     else:
@@ -107,31 +107,31 @@ def check_methods(index: Index, methods: str) -> None:
         for name, given in plugin_parameters.parse(methods):
             if name != "all":
                 with problems.caught():
-                    source = index.find("method", name)
-                    if source.described:
-                        plugin_parameters.validate(source, given)
+                    plugin = index.find("method", name)
+                    if plugin.described:
+                        plugin_parameters.validate(plugin, given)
 
 
-def why_not(source: Source, task: Task) -> str | None:
+def why_not(plugin: Plugin, task: Task) -> str | None:
     """Why a method does not run on a task; None where it does, or where its file cannot even be read."""
-    if not source.described:
+    if not plugin.described:
         return None
-    if source.facts.get("starts_pretrained") and task.kind in source.tasks and not task.has_pretrained_student:
+    if plugin.facts.get("starts_pretrained") and task.kind in plugin.tasks and not task.has_pretrained_student:
         return f"there are no weights of {task.student.architecture} that have learnt what the teacher has"
-    if task.kind in source.tasks:
+    if task.kind in plugin.tasks:
         return None
-    reason = source.facts.get("elsewhere", {}).get(task.kind)
+    reason = plugin.facts.get("elsewhere", {}).get(task.kind)
     if reason:
         return str(reason)
     if task.kind == "robustness":
         return "it learns from a teacher, and a robustness task has none"
-    return f"its file names {', '.join(sorted(source.tasks))} alone"
+    return f"its file names {', '.join(sorted(plugin.tasks))} alone"
 
 
-def _sound(source: Source) -> Source:
-    if source.broken:
-        raise UserError(f"data set {source.name!r} is broken: {source.broken}")
-    return source
+def _sound(plugin: Plugin) -> Plugin:
+    if plugin.broken:
+        raise UserError(f"data set {plugin.name!r} is broken: {plugin.broken}")
+    return plugin
 
 
 def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str, Any]]]:
@@ -147,44 +147,44 @@ def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str,
     return chosen
 
 
-def _rows(source: Source, task: Task, given: dict[str, Any]) -> list[Row]:
+def _rows(plugin: Plugin, task: Task, given: dict[str, Any]) -> list[Row]:
     """A plain name takes the task's rows of the method; given parameters are set on the task's own."""
-    if not source.described:
-        return [Row(source, {}, source.name)]
-    usual = task.rows(source.name)
+    if not plugin.described:
+        return [Row(plugin, {}, plugin.name)]
+    usual = task.rows(plugin.name)
     several = len(usual) > 1
-    where = f"{task.name}: methods.{source.name}"
+    where = f"{task.name}: methods.{plugin.name}"
     wanted = [{**({} if several else usual[0]), **given}] if given or not several else usual
     rows = []
     for parameters in wanted:
-        full = plugin_parameters.validate(source, parameters, source.name if given else where)
-        rows.append(Row(source, full, label(task, source, full)))
+        full = plugin_parameters.validate(plugin, parameters, plugin.name if given else where)
+        rows.append(Row(plugin, full, label(task, plugin, full)))
     return rows
 
 
-def label(task: Task, source: Source, parameters: dict[str, Any]) -> str:
+def label(task: Task, plugin: Plugin, parameters: dict[str, Any]) -> str:
     """The name of a row in a task's table: the method, and the parameters that are not the task's usual ones."""
-    usual = task.rows(source.name)
+    usual = task.rows(plugin.name)
     several = len(usual) > 1
-    where = f"{task.name}: methods.{source.name}"
-    base = plugin_parameters.validate(source, {} if several else usual[0], where)
+    where = f"{task.name}: methods.{plugin.name}"
+    base = plugin_parameters.validate(plugin, {} if several else usual[0], where)
     shown = {key for each in usual for key in each} if several else set()
-    return plugin_parameters.label(source.name, parameters, base, shown)
+    return plugin_parameters.label(plugin.name, parameters, base, shown)
 
 
-def _trial(task: Task, row: Row, datasets: dict[str, Source], shots: Shots, seed: int, split: Split) -> Trial:
-    name = trial_id(task, row.source, row.parameters, datasets, shots, seed, split)
+def _trial(task: Task, row: Row, datasets: dict[str, Plugin], shots: Shots, seed: int, split: SplitName) -> Trial:
+    name = trial_id(task, row.plugin, row.parameters, datasets, shots, seed, split)
     return Trial(name, task, row, datasets, shots, seed, split)
 
 
 def trial_id(
     task: Task,
-    method: Source,
+    method: Plugin,
     parameters: dict[str, Any],
-    datasets: dict[str, Source],
+    datasets: dict[str, Plugin],
     shots: Shots,
     seed: int,
-    split: Split,
+    split: SplitName,
 ) -> str:
     """The hash of all that decides a trial's numbers. The task's protocol holds the teacher's recipe."""
     identity = {
@@ -193,9 +193,28 @@ def trial_id(
         "method": method.name,
         "code": method.code,
         "parameters": parameters,
-        "datasets": {name: source.code for name, source in sorted(datasets.items())},
+        "datasets": {name: plugin.code for name, plugin in sorted(datasets.items())},
         "shots": shots,
         "seed": seed,
         "split": split,
     }
-    return fingerprint.of_value(identity)
+    return hashing.of_value(identity)
+
+
+def record_fields(trial: Trial) -> dict[str, Any]:
+    """The fields of a trial's record that are known before it runs."""
+    return {
+        "id": trial.id,
+        "task": trial.task.name,
+        "task_version": trial.task.version,
+        "protocol": trial.task.protocol,
+        "method": trial.row.plugin.name,
+        "parameters": trial.row.parameters,
+        "label": trial.row.label,
+        "code": trial.row.plugin.code,
+        "reference": trial.row.plugin.reference,
+        "shots": trial.shots,
+        "seed": trial.seed,
+        "split": trial.split,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from jkbench import plan, preset
-from jkbench import task as tasks
+from jkbench import plan
+from jkbench.papers import table as papers
+from jkbench.papers.compare import Read, Reproduction
+from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
-from jkbench.records.blank import blank
 from jkbench.records.schema import Record
-from jkbench.records.store import Loaded
-from jkbench.report.reproduction import Read, Reproduction
+from jkbench.records.store import RecordSet
+from jkbench.tasks import task as tasks
 
-PAPER = preset.load("jacobian-matching")
+PAPER = papers.load("jacobian-matching")
 
 
-def table(name: str) -> preset.PaperTable:
+def table(name: str) -> papers.PaperTable:
     return PAPER.tables[name]
 
 
-def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], task: str | None = None) -> Loaded:
+def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], task: str | None = None) -> RecordSet:
     """Records of these accuracies in % by (row, column); seeds count from zero."""
-    loaded, chosen, used = Loaded(), table(name), tasks.load(task or table(name).task)
+    loaded, chosen, used = RecordSet(), table(name), tasks.load(task or table(name).task)
     for (row, column), values in cells.items():
         shots: Any = int(column) if chosen.column == "per_class" else "full"
         for seed, value in enumerate(values):
@@ -29,7 +30,7 @@ def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], 
             metric = "accuracy" if chosen.column == "per_class" or not float(column) else f"accuracy@{float(column):g}"
             held = loaded.records.get(trial.id)
             metrics = {**(held.metrics if held else {"accuracy": 0.5}), metric: value / 100}
-            loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": metrics})
+            loaded.records[trial.id] = Record(**{**record_fields(trial), "status": "ok", "metrics": metrics})
     return loaded
 
 

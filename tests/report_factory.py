@@ -9,7 +9,7 @@ import numpy as np
 
 from jkbench.records.schema import Record
 from jkbench.report import Chosen
-from jkbench.task import Task
+from jkbench.tasks.task import Task
 
 RECIPE = {"learning_rate": 1e-3, "steps": 500, "drop_at": 400, "batch": 64}
 METHODS = {

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from jkbench import plan
-from jkbench.contract import small_task
-from jkbench.engine import resident
+from jkbench.engine import images as image_sets
+from jkbench.engine.check import small_task
 from jkbench.engine.loop import Loop
-from jkbench.engine.trial import Where, kept_references, make_ready
-from jkbench.method import Method
+from jkbench.engine.trial import Where, make_ready, trained_networks
 from jkbench.models.network import Network
 from jkbench.plan import Trial
 from jkbench.plugins.discovery import Index
-from jkbench.task import Task
+from jkbench.plugins.method import Method
+from jkbench.tasks.task import Task
 
 CPU = torch.device("cpu")
 
@@ -40,6 +40,6 @@ def trial(index: Index, methods: str, kind: str = "distillation", seed: int = 0,
 
 def loop_of(made: Trial, folder: Path) -> tuple[Loop, Method, Network, Network | None]:
     """A prepared loop, its method, student and teacher."""
-    data = resident.of_task(made.task, made.datasets)
-    ready = make_ready(made, CPU, data, kept_references(made, where(folder), data))
+    data = image_sets.of_task(made.task, made.datasets)
+    ready = make_ready(made, CPU, data, trained_networks(made, where(folder), data))
     return ready.loop, ready.method, ready.student, ready.teacher and ready.teacher.network

@@ -6,11 +6,11 @@ import torch
 from pydantic import ValidationError
 
 from jkbench.engine.augmentation import augmented
+from jkbench.engine.images import ImageSet
 from jkbench.engine.loop import Loop
-from jkbench.engine.resident import Resident
-from jkbench.engine.signals import Setting, SignalCache, TeacherSignals
+from jkbench.engine.signals import SignalCache, SignalSettings, TeacherSignals
 from jkbench.models.network import build
-from jkbench.task import Augmentation, Training
+from jkbench.tasks.task import Augmentation, Training
 
 
 def stream(seed: int = 0) -> torch.Generator:
@@ -82,12 +82,12 @@ def test_a_training_without_augmentation_is_written_as_before() -> None:
 
 
 def loop(seed: int, **fields: object) -> Loop:
-    images = Resident(
+    images = ImageSet(
         torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)),
         torch.arange(8) % 2, torch.zeros(3, 1, 1), torch.ones(3, 1, 1),
     )  # fmt: skip
     teacher = build("vgg:4-M-4", 3, 8, 2, 1).eval()
-    setting = Setting((), True, "per-sample")
+    setting = SignalSettings((), True, "per-sample")
     made = Loop(
         images, build("vgg:4-M-4", 3, 8, 2, 0), training(**fields), setting, seed, teacher,
         SignalCache(teacher, images, setting),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import small
 
-from jkbench import plan, task
+from jkbench import plan
 from jkbench.plugins.discovery import discover
+from jkbench.tasks import task as tasks
 
 MEDIANS: dict[str, float] = {}
 """Seconds a step by method; conftest.py prints them as multiples of the cross-entropy step of the same run."""
@@ -21,7 +22,7 @@ METHODS = ["scratch", *(name for name in discover().methods() if name != "scratc
 @pytest.mark.benchmark(group="one step, digits-fewshot, 5 per class", warmup=True, min_rounds=30)
 @pytest.mark.parametrize("name", METHODS)
 def test_one_step(benchmark: Any, index: Any, references: Path, name: str) -> None:
-    fewshot = task.load("digits-fewshot")
+    fewshot = tasks.load("digits-fewshot")
     teacher = small.task().teacher
     assert teacher is not None
     quick = fewshot.teacher.model_copy(update={"training": teacher.training}) if fewshot.teacher else None

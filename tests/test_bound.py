@@ -15,22 +15,22 @@ from small_networks import generator
 from torch import Tensor
 
 from jkbench import plan
-from jkbench import task as tasks
 from jkbench.cli import cli, main
 from jkbench.data.arrays import Split, subset
-from jkbench.engine import resident
-from jkbench.engine.trial import kept_references, make_ready, train_and_score
+from jkbench.engine import images as image_sets
+from jkbench.engine.trial import make_ready, train_and_score, trained_networks
 from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import seeded
+from jkbench.papers.theory import bound_page, measured, page
+from jkbench.papers.theory.bound_page import Recorded, Regime
+from jkbench.papers.theory.measured import COPIES, MeasuredStudent, Pixels, Side, large_set
+from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
-from jkbench.records.blank import blank
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
 from jkbench.statistics import Interval
-from jkbench.theory import bound_page, measured, page
-from jkbench.theory.bound_page import Recorded, Regime
-from jkbench.theory.measured import COPIES, Pixels, Side, Student, large_set
+from jkbench.tasks import task as tasks
 
 TASK = """
 name = "tiny-transfer"
@@ -114,12 +114,12 @@ def test_parts_alone_are_read() -> None:
 
 
 @pytest.fixture(scope="module")
-def transfer(index: Index) -> tuple[tasks.Task, resident.TaskData]:
+def transfer(index: Index) -> tuple[tasks.Task, image_sets.TaskData]:
     made = small_task("transfer")
-    return made, resident.of_task(made, plan.make(made, index, "lwf").trials[0].datasets)
+    return made, image_sets.of_task(made, plan.make(made, index, "lwf").trials[0].datasets)
 
 
-def test_a_copy_is_the_same_however_many_are_read(transfer: tuple[tasks.Task, resident.TaskData]) -> None:
+def test_a_copy_is_the_same_however_many_are_read(transfer: tuple[tasks.Task, image_sets.TaskData]) -> None:
     task, data = transfer
     images = large_set(task, data, 20, CPU).images
     plain, copies = Pixels(images), Pixels(images, COPIES, range(20), seed=3)
@@ -129,7 +129,7 @@ def test_a_copy_is_the_same_however_many_are_read(transfer: tuple[tasks.Task, re
     assert not torch.equal(whole, Pixels(images, COPIES, range(20), seed=4)[:20])
 
 
-def test_the_source_is_the_tasks_own_and_drawn_from_by_name(transfer: tuple[tasks.Task, resident.TaskData]) -> None:
+def test_the_source_is_the_tasks_own_and_drawn_from_by_name(transfer: tuple[tasks.Task, image_sets.TaskData]) -> None:
     task, data = transfer
     whole, some, again = (large_set(task, data, count, CPU) for count in (10_000, 50, 50))
     train = data.source.splits["train"]
@@ -142,14 +142,14 @@ def test_the_source_is_the_tasks_own_and_drawn_from_by_name(transfer: tuple[task
 
 
 def test_without_a_source_the_target_and_another_set_stand_for_it(
-    index: Index, transfer: tuple[tasks.Task, resident.TaskData]
+    index: Index, transfer: tuple[tasks.Task, image_sets.TaskData]
 ) -> None:
     task, data = transfer
     away = task.model_copy(update={"source": None})
     target = len(data.target.splits["train"])
     alone = large_set(away, data, 10_000, CPU)
     assert (alone.own, alone.total) == (False, target)
-    more = (tasks.Images(dataset="digits"), resident.images(index.find("dataset", "digits"), task.target))
+    more = (tasks.Images(dataset="digits"), image_sets.images(index.find("dataset", "digits"), task.target))
     both = large_set(away, data, 10_000, CPU, more)
     assert both.total == 2 * target
     assert torch.equal(both.images.read(slice(target)), both.images.read(slice(target, None)))
@@ -161,7 +161,7 @@ def test_without_a_source_the_target_and_another_set_stand_for_it(
     assert "lower estimate" in bound_page._sampled(some)
     with pytest.raises(UserError, match="names its source"):
         large_set(task, data, 10, CPU, more)
-    small = resident.Loaded({"train": Split(np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3, np.int64))}, (), "")
+    small = image_sets.LoadedDataset({"train": Split(np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3, np.int64))}, (), "")
     with pytest.raises(UserError, match=r"--source other"):
         large_set(away, data, 10, CPU, (tasks.Images(dataset="other"), small))
 
@@ -170,7 +170,7 @@ def test_without_a_source_the_target_and_another_set_stand_for_it(
 
 
 def test_a_students_bound_is_that_of_plain_numpy(
-    index: Index, references: Path, transfer: tuple[tasks.Task, resident.TaskData]
+    index: Index, references: Path, transfer: tuple[tasks.Task, image_sets.TaskData]
 ) -> None:
     task, data = transfer
     (trial,) = plan.make(task, index, "lwf", seeds=[1]).trials
@@ -178,7 +178,7 @@ def test_a_students_bound_is_that_of_plain_numpy(
     (student,) = measured.measure([trial], where(references), large, data, quiet)
 
     with seeded("layers", 1):
-        ready = make_ready(trial, CPU, data, kept_references(trial, where(references), data))
+        ready = make_ready(trial, CPU, data, trained_networks(trial, where(references), data))
         metrics, _ = train_and_score(ready)
     assert student.accuracy == metrics["accuracy"]
     pool = data.target.splits["train"]
@@ -216,7 +216,7 @@ def test_a_students_bound_is_that_of_plain_numpy(
 
 
 def test_more_images_of_the_target_are_nearer_and_a_methods_error_is_told(
-    index: Index, references: Path, transfer: tuple[tasks.Task, resident.TaskData], monkeypatch: pytest.MonkeyPatch
+    index: Index, references: Path, transfer: tuple[tasks.Task, image_sets.TaskData], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, data = transfer
     trials = plan.make(task, index, "scratch", shots=[1, 5, "full"], seeds=[0]).trials
@@ -289,7 +289,11 @@ def test_gains_are_read_with_their_intervals() -> None:
 def test_gaps_are_told(index: Index) -> None:
     task = small_task("transfer")
     trials = plan.make(task, index, "lwf", shots=[1, 4], seeds=[0, 1]).trials
-    students = [Student(trials[0], 5, 0.5, ()), Student(trials[1], 5, 0.25, ()), Student(trials[2], 0, None, (), 0, "")]
+    students = [
+        MeasuredStudent(trials[0], 5, 0.5, ()),
+        MeasuredStudent(trials[1], 5, 0.25, ()),
+        MeasuredStudent(trials[2], 0, None, (), 0, ""),
+    ]
     found = Recorded({1: Interval(1.0, 2.0, 2)}, {trials[0].id: 0.5, trials[1].id: 0.5})
     text = "\n".join(bound_page._gaps(students, task, "lwf", found))
     assert "No gain at 4 per class" in text
@@ -327,7 +331,7 @@ def test_the_command_writes_its_page_with_and_without_records(
     store = Store(own / "board")
     for trial in plan.make(task, index, "lwf,scratch").trials:
         accuracy = {"scratch": 0.5, "lwf": 0.6}[trial.row.label] + 0.02 * trial.seed * (trial.row.label == "lwf")
-        store.put(Record(**{**blank(trial), "status": "ok", "metrics": {"accuracy": accuracy}}))
+        store.put(Record(**{**record_fields(trial), "status": "ok", "metrics": {"accuracy": accuracy}}))
     assert run(*wanted) == 0
     text = (own / "out/bound-tiny-transfer.md").read_text()
     assert "+11.00 ± 12.71 (n = 2)" in text  # t of one degree of freedom times 1
@@ -352,7 +356,7 @@ def test_of_several_methods_the_first_is_measured(own: Path, capsys: pytest.Capt
         (["--bound", "digits-fewshot"], "digits-fewshot is a distillation task"),
         (["--bound", "digits-noise"], "transfer tasks: digits-transfer"),
         (["--bound", "digits-transfr"], "did you mean 'digits-transfer'"),
-        (["--bound", "tiny-transfer.toml", "--shots", "few"], "'few' is no number of images per class"),
+        (["--bound", "tiny-transfer.toml", "--shots", "few"], "'few' is not a number of images per class"),
         (["--bound", "tiny-transfer.toml", "--shots", "5000"], "5000 images per class are asked for"),
         (["--bound", "tiny-transfer.toml", "--seeds", "x"], "'x' is no seed"),
         (["--bound", "tiny-transfer.toml", "--methods", "lwff"], "did you mean 'lwf"),

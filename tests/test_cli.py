@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from user_folder import METHOD, TASK
 
-from jkbench import task as tasks
 from jkbench.cli import main
 from jkbench.records.store import Store
+from jkbench.tasks import task as tasks
 
 
 def jkbench(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -187,18 +187,19 @@ def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.Cap
     other = work / "other/teachers" / teacher.name
     import torch
 
-    from jkbench import recipe
-    from jkbench.engine import reference, resident
+    from jkbench.engine import images as image_sets
+    from jkbench.engine import teacher as networks
     from jkbench.plugins.discovery import discover
+    from jkbench.records import teachers
 
     small = tasks.load("small.toml")
-    made = recipe.of_task(small, discover().datasets())
+    made = teachers.of_task(small, discover().datasets())
     assert made is not None
-    data = resident.of_task(small, discover().datasets()).source
-    kept = reference.load(work / "other", made, data, torch.device("cpu"))
+    data = image_sets.of_task(small, discover().datasets()).source
+    kept = networks.load(work / "other", made, data, torch.device("cpu"))
     kept.network.head.bias.data += 1.0
-    changed = reference.Reference(made, kept.network, reference.weights_hash(kept.state), kept.accuracy)
-    reference.store(changed, data, work / "other")
+    changed = networks.TrainedNetwork(made, kept.network, networks.weights_hash(kept.state), kept.accuracy)
+    networks.store(changed, data, work / "other")
     teacher.write_bytes(other.read_bytes())
     assert teacher.read_bytes() != good
     code, _, err = run(capsys, "--methods", "distill")

@@ -8,10 +8,10 @@ import pytest
 from conftest import ROOT
 
 from jkbench.cli.new import write
-from jkbench.contract import check
 from jkbench.data import photographs, prepared
+from jkbench.engine.check import check
 from jkbench.errors import UserError
-from jkbench.plugins.source import read
+from jkbench.plugins.describe import read
 
 PLUGINS = sorted([*(ROOT / "methods").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
 

@@ -10,8 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from jkbench import plan
-from jkbench.engine import resident
-from jkbench.engine.trial import Where, kept_references, make_ready, run
+from jkbench.engine import images as image_sets
+from jkbench.engine.trial import Where, make_ready, run, trained_networks
 from jkbench.models.network import build, placed
 from jkbench.models.replay import recording, replayed
 from jkbench.plugins.discovery import Index
@@ -25,8 +25,8 @@ def first_terms(index: Index, folder: Path, name: str, device: str) -> dict[str,
     """The loss terms of the first step, and the gradient's norm."""
     made = small.trial(index, name)
     where = Where(torch.device(device), folder)
-    data = resident.of_task(made.task, made.datasets)
-    ready = make_ready(made, where.device, data, kept_references(made, where, data))
+    data = image_sets.of_task(made.task, made.datasets)
+    ready = make_ready(made, where.device, data, trained_networks(made, where, data))
     ready.student.train()
     batch = ready.loop.batch(0)
     terms = dict(ready.method.loss(batch, *ready.loop.signals(batch)))

@@ -10,15 +10,18 @@ import pytest
 import small
 import torch
 
-from jkbench import plan, recipe
-from jkbench.engine import reference, resident, scoring
+from jkbench import plan
+from jkbench.engine import images as image_sets
+from jkbench.engine import scoring
+from jkbench.engine import teacher as networks
 from jkbench.engine.loop import batches
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.models.network import build
 from jkbench.plugins.discovery import Index, discover
+from jkbench.records import teachers
 from jkbench.records.schema import Record, unpack_labels
-from jkbench.task import Training
+from jkbench.tasks.task import Training
 
 ALL = ["attention", "attention-jacobian", "distill", "finetune", "jacobian", "jacobian-norm", "lwf", "lwf-jacobian",
        "noise", "scratch"]  # fmt: skip
@@ -93,8 +96,8 @@ def test_the_score_is_the_last_steps(index: Index, references: Path) -> None:
     made = small.trial(index, "distill", steps=8)
     loop, method, student, _ = small.loop_of(made, references)
     method.fit(loop)
-    data = resident.of_task(made.task, made.datasets)
-    test = resident.reside(data.target.splits["test"], data.normalisation, small.CPU)
+    data = image_sets.of_task(made.task, made.datasets)
+    test = image_sets.on_device(data.target.splits["test"], data.normalisation, small.CPU)
     student.eval()
     predicted = student(test.read(slice(None))).logits.argmax(1)
     got = run(made, small.where(references))
@@ -126,11 +129,11 @@ def test_the_teacher_is_never_in_train_mode_and_never_moves(index: Index, refere
     for name in ("jacobian", "noise", "attention-jacobian"):
         loop, method, _, teacher = small.loop_of(small.trial(index, name), references)
         assert teacher is not None
-        before = reference.weights_hash(teacher.state_dict())
+        before = networks.weights_hash(teacher.state_dict())
         assert not any(module.training for module in teacher.modules())
         method.fit(loop)
         assert not any(module.training for module in teacher.modules())
-        assert reference.weights_hash(teacher.state_dict()) == before
+        assert networks.weights_hash(teacher.state_dict()) == before
         assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
 
 
@@ -140,10 +143,10 @@ def test_finetune_starts_from_the_student_trained_on_what_the_teacher_saw(index:
         got = run(made, small.where(references))
         assert got.reference
         assert (references / "teachers").exists()
-        data = resident.of_task(made.task, made.datasets)
-        found = recipe.of_task(made.task, made.datasets, "student")
+        data = image_sets.of_task(made.task, made.datasets)
+        found = teachers.of_task(made.task, made.datasets, "student")
         assert found is not None
-        pretrained = reference.load(references, found, data.source, small.CPU)
+        pretrained = networks.load(references, found, data.source, small.CPU)
         assert pretrained.recipe.architecture == made.task.student.architecture
         scratch = record(index, references, "scratch", kind)
         assert got.pairing == scratch.pairing
@@ -316,8 +319,8 @@ def test_noise_in_evaluation_is_the_same_for_everybody_and_hurts(index: Index, r
     assert set(got.metrics) == {"accuracy", "nll", "ece", "accuracy@0.1"}
     assert got.teacher is None
     made = small.trial(index, "scratch", "robustness")
-    data = resident.of_task(made.task, made.datasets)
-    test = resident.reside(data.target.splits["test"], data.normalisation, small.CPU)
+    data = image_sets.of_task(made.task, made.datasets)
+    test = image_sets.on_device(data.target.splits["test"], data.normalisation, small.CPU)
     network = build("vgg:8-M-8", 1, 8, 5, 0)
     assert torch.equal(scoring.logits(network, test, 0.3), scoring.logits(network, test, 0.3))
     assert not torch.equal(scoring.logits(network, test, 0.3, 0), scoring.logits(network, test, 0.3, 1))

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 from jkbench import maths
 from jkbench.engine.loop import Loop
 from jkbench.engine.signals import Signals
-from jkbench.method import Method
 from jkbench.models.batchnorm import recorded_inputs, statistics_of
 from jkbench.plugins.discovery import Index
+from jkbench.plugins.method import Method
 
 
 def test_j_u_equals_torchs_forward_mode() -> None:

@@ -15,11 +15,11 @@ from jkbench import execute as backends
 from jkbench import plan
 from jkbench.cli.run import make_setup, measuring
 from jkbench.errors import UserError
-from jkbench.execute import Setup, memory, processes
+from jkbench.execute import Machine, memory
+from jkbench.execute.backends import processes
 from jkbench.execute.order import LongestFirst, cell
-from jkbench.plan import Trial
+from jkbench.plan import Trial, record_fields
 from jkbench.plugins.discovery import Index, discover
-from jkbench.records.blank import blank
 from jkbench.records.schema import Cost, Environment, Record
 from jkbench.records.store import encode
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
@@ -42,7 +42,7 @@ def record(trial: Trial, seconds: float, **changes: Any) -> Record:
         commit=None,
         dirty=None,
     )
-    return Record(**{**blank(trial), "status": "ok", "cost": cost, "environment": where, **changes})
+    return Record(**{**record_fields(trial), "status": "ok", "cost": cost, "environment": where, **changes})
 
 
 def test_the_longest_starts_first_and_one_of_each_untimed_kind_before_all(index: Index) -> None:
@@ -152,7 +152,7 @@ def test_a_worker_that_dies_takes_no_other_trial_with_it(work: Path) -> None:
         )
     )
     made = trials(discover(working=work), "deadly,steady", seeds=4)
-    records = list(processes.run(made, Setup(work / "board", jobs=2)))
+    records = list(processes.run(made, Machine(work / "board", jobs=2)))
     assert Counter((r.method, r.status) for r in records) == {("deadly", "failed"): 4, ("steady", "ok"): 4}
     assert len(log.read_text().split()) == 4
     dead = [r for r in records if r.status == "failed"]
@@ -162,7 +162,7 @@ def test_a_worker_that_dies_takes_no_other_trial_with_it(work: Path) -> None:
 def test_out_of_memory_is_tried_once_more_alone(work: Path) -> None:
     (work / "methods/greedy.py").write_text(GREEDY.replace("LOG", repr(str(work / "log"))))
     made = trials(discover(working=work), "greedy,scratch", seeds=1)
-    records = {r.method: r for r in processes.run(made, Setup(work / "board", jobs=2))}
+    records = {r.method: r for r in processes.run(made, Machine(work / "board", jobs=2))}
     assert records["greedy"].status == "ok", records["greedy"].message
     assert records["greedy"].cost is not None
     assert records["greedy"].cost.alone
@@ -178,7 +178,7 @@ def test_metrics_that_are_no_numbers_are_a_diverged_trial_and_the_run_goes_on(wo
         "        for weight in loop.student.parameters():\n            weight.data.mul_(1e30)\n"
     )
     made = trials(discover(working=work), "big,scratch", seeds=1)
-    found = {r.method: r for r in backends.run(made, Setup(work / "board", jobs=jobs))}
+    found = {r.method: r for r in backends.run(made, Machine(work / "board", jobs=jobs))}
     assert found["scratch"].status == "ok"
     assert found["big"].status == "diverged"
     assert "not finite after the last step" in (found["big"].message or "")
@@ -191,7 +191,7 @@ def test_what_comes_out_of_a_worker_ends_its_trial_alone(work: Path) -> None:
         METHOD.replace("        yield", "        raise KeyboardInterrupt\n        yield")
     )
     made = trials(discover(working=work), "rude,scratch", seeds=1)
-    found = {r.method: r for r in processes.run(made, Setup(work / "board", jobs=2))}
+    found = {r.method: r for r in processes.run(made, Machine(work / "board", jobs=2))}
     assert found["scratch"].status == "ok"
     assert found["rude"].status == "failed"
     assert "KeyboardInterrupt" in (found["rude"].message or "")
@@ -202,11 +202,11 @@ def test_out_of_memory_alone_is_the_record(work: Path) -> None:
         METHOD.replace("        yield", "        raise MemoryError('no')\n        yield")
     )
     made = trials(discover(working=work), "greedy,scratch", seeds=1)
-    records = {r.method: r.status for r in processes.run(made, Setup(work / "board", jobs=2))}
+    records = {r.method: r.status for r in processes.run(made, Machine(work / "board", jobs=2))}
     assert records == {"greedy": "oom", "scratch": "ok"}
 
 
 def test_workers_have_the_threads_that_they_are_given(work: Path) -> None:
     made = trials(discover(working=work), "scratch,distill", seeds=1)
-    records = list(processes.run(made, Setup(work / "board", jobs=2, threads=1)))
+    records = list(processes.run(made, Machine(work / "board", jobs=2, threads=1)))
     assert {r.environment.threads for r in records if r.environment} == {1}

@@ -10,15 +10,16 @@ import small
 import torch
 from torch.nn import functional
 
-from jkbench.engine import fidelity, resident
-from jkbench.engine.trial import Ready, kept_references, make_ready, run, train_and_score
+from jkbench.engine import fidelity
+from jkbench.engine import images as image_sets
+from jkbench.engine.trial import Ready, make_ready, run, train_and_score, trained_networks
 from jkbench.plugins.discovery import Index
 
 
 def ready(index: Index, folder: Path, method: str, kind: str = "distillation") -> Ready:
     made = small.trial(index, method, kind)
-    data = resident.of_task(made.task, made.datasets)
-    return make_ready(made, small.CPU, data, kept_references(made, small.where(folder), data))
+    data = image_sets.of_task(made.task, made.datasets)
+    return make_ready(made, small.CPU, data, trained_networks(made, small.where(folder), data))
 
 
 @pytest.mark.parametrize("method", ["distill", "lwf"])

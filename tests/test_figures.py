@@ -13,7 +13,7 @@ from jkbench.records.schema import Record
 from jkbench.report import Chosen, figure, transfer_panels
 from jkbench.report.leaderboard import render
 from jkbench.report.page import Page, compose
-from jkbench.task import Task
+from jkbench.tasks.task import Task
 
 SOURCE = {"dataset": "digits", "classes": [0, 1, 2]}
 

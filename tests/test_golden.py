@@ -1,4 +1,4 @@
-"""Golden numbers: when a change to engine or mathematics moves them, `REVISION` in jkbench/task.py must be raised.
+"""Golden numbers: when a change to engine or mathematics moves them, `REVISION` in tasks/task.py must be raised.
 
 They are the losses after six steps of every method on tiny networks, and were checked against the formulas written
 out (tests/test_signals.py). To renew them after raising the revision: ``python tests/test_golden.py``.
@@ -14,7 +14,7 @@ import small
 
 from jkbench.engine.trial import run
 from jkbench.plugins.discovery import Index, discover
-from jkbench.task import REVISION
+from jkbench.tasks.task import REVISION
 
 FILE = Path(__file__).parent / "golden.json"
 KINDS = ("distillation", "transfer", "robustness")
@@ -38,7 +38,7 @@ def test_the_numbers_are_those_of_this_revision(index: Index, references: Path, 
     now = measured(index, references, kind)
     same = {name: pytest.approx(terms, rel=2e-3, abs=1e-5) for name, terms in golden["losses"][kind].items()}
     if golden["revision"] == REVISION:
-        assert now == same, "the numbers have moved: raise REVISION in jkbench/task.py, then renew tests/golden.json"
+        assert now == same, "the numbers have moved: raise REVISION in tasks/task.py, then renew tests/golden.json"
     else:
         pytest.fail("REVISION was raised: renew tests/golden.json (python tests/test_golden.py)")
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from jkbench import places
-from jkbench.data import arrays, hashed, prepared
+from jkbench.data import arrays, prepared
+from jkbench.data import content as content_hash
 from jkbench.data.arrays import Split
-from jkbench.engine import resident
+from jkbench.engine import images as image_sets
+from jkbench.files import cache_folder
 
 CLASSES = ("cat", "dog")
 
@@ -48,13 +49,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Split]]:
 
 def test_a_hash_is_taken_once(kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch) -> None:
     calls = taken(monkeypatch)
-    first, second = hashed.content(kept), hashed.content(kept)
+    first, second = content_hash.content(kept), content_hash.content(kept)
     assert len(calls) == 1
     assert first == second == arrays.content(kept)
 
 
 def test_other_images_labels_or_names_have_another(kept: dict[str, Split]) -> None:
-    whole = hashed.content(kept)
+    whole = content_hash.content(kept)
     test = kept["test"]
     others = [
         kept | {"test": test.take(np.arange(1, len(test)))},
@@ -63,7 +64,7 @@ def test_other_images_labels_or_names_have_another(kept: dict[str, Split]) -> No
         kept | {"test": kept["train"]},
         {name: split for name, split in kept.items() if name != "selection"},
     ]
-    found = [hashed.content(other) for other in others]
+    found = [content_hash.content(other) for other in others]
     assert found == [arrays.content(other) for other in others]
     assert len({whole, *found}) == 1 + len(others)
 
@@ -74,12 +75,12 @@ def test_images_that_nobody_checked_are_hashed_each_time(
     mine = Split(kept["test"].images.copy(), kept["test"].labels)
     calls = taken(monkeypatch)
     for _ in range(2):
-        hashed.content(kept | {"test": mine})
+        content_hash.content(kept | {"test": mine})
     assert len(calls) == 2
 
 
 def test_a_damaged_image_is_still_found(kept: dict[str, Split]) -> None:
-    hashed.content(kept)
+    content_hash.content(kept)
     file = prepared.path("pets") / "train_images.npy"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -90,10 +91,10 @@ def test_a_damaged_image_is_still_found(kept: dict[str, Split]) -> None:
 
 @pytest.mark.parametrize("held", ["", "not a hash", "0" * 15])
 def test_what_is_no_hash_is_taken_again(kept: dict[str, Split], tmp_path: Path, held: str) -> None:
-    whole = hashed.content(kept)
+    whole = content_hash.content(kept)
     (file,) = (tmp_path / "cache/contents").iterdir()
     file.write_text(json.dumps(held) if held else "")
-    assert hashed.content(kept) == whole
+    assert content_hash.content(kept) == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
@@ -101,14 +102,14 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
 ) -> None:
     (tmp_path / "a_file").write_text("")
     monkeypatch.setenv("JKBENCH_CACHE", str(tmp_path / "a_file"))
-    assert hashed.content(kept) == arrays.content(kept)
+    assert content_hash.content(kept) == arrays.content(kept)
 
 
 @pytest.fixture
 def large(kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, Split]]:
     """The data set as if its files were large and written long ago; and what is hashed of it from now on."""
-    monkeypatch.setattr(hashed, "ALWAYS", 100)
-    monkeypatch.setattr(hashed, "_SETTLED", -1.0)
+    monkeypatch.setattr(content_hash, "ALWAYS", 100)
+    monkeypatch.setattr(content_hash, "_SETTLED", -1.0)
     return taken(monkeypatch)
 
 
@@ -134,7 +135,7 @@ def test_a_large_file_that_was_touched_is_read_again(large: list[Mapping[str, Sp
 
 def test_large_files_without_a_note_or_with_a_broken_one_are_read(large: list[Mapping[str, Split]]) -> None:
     prepared.kept("pets", CLASSES, "")
-    (note,) = (places.cache() / "contents").glob("files-*")
+    (note,) = (cache_folder() / "contents").glob("files-*")
     note.write_text('"not a hash"')
     prepared.kept("pets", CLASSES, "")
     assert len(large) == 2
@@ -149,10 +150,10 @@ def test_files_that_have_just_been_written_and_small_ones_are_always_read(
     for _ in range(2):
         prepared.kept("pets", CLASSES, "")
     assert len(calls) == 2
-    monkeypatch.setattr(hashed, "ALWAYS", 100)
-    monkeypatch.setattr(hashed, "_SETTLED", 3600.0)
+    monkeypatch.setattr(content_hash, "ALWAYS", 100)
+    monkeypatch.setattr(content_hash, "_SETTLED", 3600.0)
     waited: list[float] = []
-    monkeypatch.setattr(hashed.time, "sleep", waited.append)  # and it is too early still
+    monkeypatch.setattr(content_hash.time, "sleep", waited.append)  # and it is too early still
     for _ in range(2):
         prepared.kept("pets", CLASSES, "")
     assert len(calls) == 4
@@ -174,36 +175,36 @@ def test_statistics_are_those_of_the_pixels_and_counted_once(
 
     monkeypatch.setattr(Split, "parts", parts)
     for times in (1, 1):  # the second time from what is kept
-        mean, std = resident.statistics(train)
+        mean, std = image_sets.statistics(train)
         np.testing.assert_allclose(mean.flatten(), pixels.mean(0), rtol=1e-6)
         np.testing.assert_allclose(std.flatten(), pixels.std(0), rtol=1e-6)
         assert len(counted) == times
-    (note,) = (places.cache() / "contents").glob("pixels-*")
+    (note,) = (cache_folder() / "contents").glob("pixels-*")
     for damaged in ("", "[[1]]", json.dumps([[0] * 256] * 3), json.dumps(None)):
         note.write_text(damaged)
-        assert torch.equal(resident.statistics(train)[0], mean)
+        assert torch.equal(image_sets.statistics(train)[0], mean)
     assert len(counted) == 5
     some = train.take(np.arange(5))  # others have statistics of their own
-    np.testing.assert_allclose(resident.statistics(some)[0].flatten(), some.images.mean((0, 1, 2)) / 255, rtol=1e-6)
+    np.testing.assert_allclose(image_sets.statistics(some)[0].flatten(), some.images.mean((0, 1, 2)) / 255, rtol=1e-6)
 
 
 def test_statistics_of_images_that_nobody_checked_are_not_kept(kept: dict[str, Split]) -> None:
-    resident.statistics(Split(kept["train"].images.copy(), kept["train"].labels))
-    assert not list((places.cache() / "contents").glob("pixels-*"))
+    image_sets.statistics(Split(kept["train"].images.copy(), kept["train"].labels))
+    assert not list((cache_folder() / "contents").glob("pixels-*"))
 
 
 def test_the_hash_of_a_subset_is_kept_of_large_ones_and_is_the_same(
     kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(split: Split) -> str:
-        images = resident.reside(split, resident.statistics(kept["train"]), torch.device("cpu"))
-        return resident.pixel_hash(split, images)
+        images = image_sets.on_device(split, image_sets.statistics(kept["train"]), torch.device("cpu"))
+        return image_sets.pixel_hash(split, images)
 
     some, others = kept["train"].take(np.arange(6)), kept["train"].take(np.arange(1, 7))
     plain = [found(split) for split in (some, others, kept["train"], kept["test"])]
     assert len(set(plain)) == 4
-    assert not list((places.cache() / "contents").glob("subset-*"))
-    monkeypatch.setattr(hashed, "ALWAYS", 10)
+    assert not list((cache_folder() / "contents").glob("subset-*"))
+    monkeypatch.setattr(content_hash, "ALWAYS", 10)
     assert [found(split) for split in (some, others, kept["train"], kept["test"])] == plain
-    monkeypatch.setattr(resident.Resident, "parts", None)  # nothing is read any more
+    monkeypatch.setattr(image_sets.ImageSet, "parts", None)  # nothing is read any more
     assert [found(split) for split in (some, others, kept["train"], kept["test"])] == plain

@@ -18,9 +18,10 @@ import small
 import torch
 from numpy.typing import NDArray
 
-from jkbench.engine import kept_signals, resident
-from jkbench.engine.kept_signals import CacheWarning, KeptSignal, Mapped, SignalStore
-from jkbench.engine.trial import kept_references, make_ready, run
+from jkbench.engine import images as image_sets
+from jkbench.engine import signal_store
+from jkbench.engine.signal_store import CachedSignal, CacheWarning, Mapped, SignalStore
+from jkbench.engine.trial import make_ready, run, trained_networks
 from jkbench.errors import UserError
 from jkbench.models.network import Network
 from jkbench.plugins.discovery import Index
@@ -57,7 +58,7 @@ def test_each_image_is_computed_once_and_comes_back_in_the_order_that_is_asked_f
 
 
 def test_what_is_large_stays_in_its_file_and_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_signals, "HELD", 0)
+    monkeypatch.setattr(signal_store, "HELD", 0)
     positions = np.array([7, 2, 5, 11])
     got = store(tmp_path).signal("logits").obtain(positions, squares)
     assert isinstance(got, Mapped)
@@ -69,8 +70,8 @@ def test_what_is_large_stays_in_its_file_and_reads_the_same(tmp_path: Path, monk
 
 def test_what_was_computed_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values are written some at a time: no more are in memory, and no more are lost."""
-    monkeypatch.setattr(kept_signals, "CHUNK", 2)
-    monkeypatch.setattr(kept_signals, "BLOCK", 1)
+    monkeypatch.setattr(signal_store, "CHUNK", 2)
+    monkeypatch.setattr(signal_store, "BLOCK", 1)
     parts: list[list[int]] = []
 
     def stopped(positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -162,7 +163,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
     def full(path: Path, content: object) -> None:
         raise UserError(f"{path} cannot be written: {os.strerror(28)}")
 
-    monkeypatch.setattr(kept_signals, "write_atomically", full)
+    monkeypatch.setattr(signal_store, "write_atomically", full)
     with pytest.warns(CacheWarning, match=r"No space left on device(.|\n)*set JKBENCH_CACHE"):
         got = store(tmp_path).signal("logits").obtain(np.array([2, 3]), squares)
     assert np.array_equal(got, squares(np.array([2, 3])))
@@ -181,7 +182,7 @@ def _obtain(folder: Path, log: Path, positions: list[int]) -> None:
             stream.write("".join(f"{at}\n" for at in missing))
         return squares(missing)
 
-    got = KeptSignal(folder, {"signal": "x"}, IMAGES).obtain(np.array(positions), logged)
+    got = CachedSignal(folder, {"signal": "x"}, IMAGES).obtain(np.array(positions), logged)
     assert np.array_equal(got, squares(np.array(positions)))
 
 
@@ -189,8 +190,8 @@ def test_a_trial_that_reads_signals_from_their_file_gives_the_same_record(
     index: Index, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial, found = small.trial(index, "jacobian"), []
-    for limit in (kept_signals.HELD, 0):
-        monkeypatch.setattr(kept_signals, "HELD", limit)
+    for limit in (signal_store.HELD, 0):
+        monkeypatch.setattr(signal_store, "HELD", limit)
         found.append(run(trial, replace(small.where(references), cache=tmp_path / str(limit))))
     first, second = found
     assert first.status == second.status == "ok"
@@ -240,8 +241,8 @@ def test_another_seed_computes_only_the_images_that_no_earlier_one_had(
 
     def trained(seed: int) -> int:
         made = small.trial(index, "jacobian", seed=seed)
-        data = resident.of_task(made.task, made.datasets)
-        obtain = kept_references(made, small.where(references), data)
+        data = image_sets.of_task(made.task, made.datasets)
+        obtain = trained_networks(made, small.where(references), data)
         ready = make_ready(made, small.CPU, data, obtain, cache=tmp_path)
         seen.clear()
         with monkeypatch.context() as patched:

@@ -9,11 +9,12 @@ import pytest
 import small
 from safetensors.numpy import load_file, save_file
 
-from jkbench import network_file, plan
+from jkbench import plan
 from jkbench.cli import cli
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.records import weights
 from jkbench.records.merge import merge
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
@@ -67,11 +68,11 @@ def test_another_teacher_of_the_same_recipe_is_refused_before_anything_is_writte
     home = board(tmp_path / "home", [], references)
     away = board(tmp_path / "away", records, references)
     file = next((away / "teachers").glob("teacher-*.safetensors"))
-    said, tensors = network_file.described(file), load_file(file)
+    said, tensors = weights.described(file), load_file(file)
     assert said is not None
     tensors["head.bias"] += 1
-    other = said.model_copy(update={"weights": network_file.weights_hash(tensors)})
-    save_file(tensors, file, {network_file.KEY: other.model_dump_json()})
+    other = said.model_copy(update={"weights": weights.weights_hash(tensors)})
+    save_file(tensors, file, {weights.KEY: other.model_dump_json()})
     with pytest.raises(UserError, match="two networks of one recipe"):
         merge(away, home)
     assert not Store(home).tasks()

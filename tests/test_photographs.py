@@ -16,10 +16,10 @@ from jkbench.cli import cli
 from jkbench.data import photographs, prepared
 from jkbench.data.arrays import Split
 from jkbench.data.photographs import Files
-from jkbench.engine import resident
+from jkbench.engine import images as image_sets
 from jkbench.errors import UserError
-from jkbench.plugins.source import read
-from jkbench.task import Images
+from jkbench.plugins.describe import read
+from jkbench.tasks.task import Images
 
 CLASSES = ("cat", "dog")
 
@@ -284,7 +284,7 @@ def test_an_import_without_validation_images_is_refused_where_the_published_set_
 def test_a_task_asks_for_the_size(root: Path) -> None:
     run("import", "animals", str(archive(root / "mine.npz", 24)), *plugin(root, 0))
     source = read(root / "datasets/animals.py", "dataset", "x")
-    assert resident.images(source, Images(dataset="animals", size=16)).size == (3, 16)
-    assert resident.images(source, Images(dataset="animals")).size == (3, 12)
+    assert image_sets.images(source, Images(dataset="animals", size=16)).size == (3, 16)
+    assert image_sets.images(source, Images(dataset="animals")).size == (3, 12)
     with pytest.raises(UserError, match="32×32 are asked for"):
-        resident.images(source, Images(dataset="animals", size=32))
+        image_sets.images(source, Images(dataset="animals", size=32))

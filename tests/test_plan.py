@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from jkbench import plan, task
+from jkbench import plan
 from jkbench.cli import options
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.tasks import task as tasks
 
-FEWSHOT = task.load("digits-fewshot")
+FEWSHOT = tasks.load("digits-fewshot")
 
 
 def test_all_ten_on_distillation_and_the_reasons_elsewhere(index: Index) -> None:
     assert len(plan.make(FEWSHOT, index).trials) == 10 * 4 * 5
-    transfer = plan.make(task.load("digits-transfer"), index)
-    assert {row.source.name for row in transfer.rows} == set(index.methods()) - {"distill"}
+    transfer = plan.make(tasks.load("digits-transfer"), index)
+    assert {row.plugin.name for row in transfer.rows} == set(index.methods()) - {"distill"}
     assert "lwf" in transfer.not_applicable["distill"]
-    noise = plan.make(task.load("digits-noise"), index)
+    noise = plan.make(tasks.load("digits-noise"), index)
     assert [row.label for row in noise.rows] == [
         "jacobian-norm[norm=0.01]", "jacobian-norm[norm=0.1]", "jacobian-norm[norm=0.5]", "jacobian-norm[norm=1]",
         "noise[sigma=0.2]", "noise[sigma=0.4]", "scratch",
@@ -54,7 +55,7 @@ def test_the_same_parameters_written_otherwise_are_the_same_trial(index: Index) 
 
 
 def test_named_where_it_does_not_apply_is_refused_but_skipped_under_all(index: Index) -> None:
-    transfer = task.load("digits-transfer")
+    transfer = tasks.load("digits-transfer")
     with pytest.raises(UserError, match="distill is not defined on transfer tasks"):
         plan.make(transfer, index, "distill")
     assert "distill" in plan.make(transfer, index, "all").not_applicable
@@ -110,10 +111,10 @@ def test_a_record_is_named_by_the_present_task(index: Index) -> None:
     """The task's usual weight changes and changes back: no row ever holds two sets of parameters."""
     from test_store import record
 
-    from jkbench.records.store import Loaded
-    from jkbench.report.current import choose
+    from jkbench.records.select import choose
+    from jkbench.records.store import RecordSet
 
-    loaded = Loaded()
+    loaded = RecordSet()
     for weight in (10.0, 0.5):
         then = FEWSHOT.model_copy(update={"methods": {"jacobian": {"jac": weight}}})
         for trial in plan.make(then, index, "jacobian", shots=[1], seeds=range(3)).trials:

@@ -12,9 +12,9 @@ import pytest
 
 from jkbench.errors import UserError
 from jkbench.plugins import parameters
+from jkbench.plugins.describe import Plugin, read
 from jkbench.plugins.discovery import Index, discover
 from jkbench.plugins.loading import load
-from jkbench.plugins.source import Source, read
 
 GOOD = '''"""Mine."""
 from typing import Annotated, Literal
@@ -38,7 +38,7 @@ TEN = [
 ]  # fmt: skip
 
 
-def plugin(folder: Path, text: str, name: str = "mine") -> Source:
+def plugin(folder: Path, text: str, name: str = "mine") -> Plugin:
     path = folder / f"{name}.py"
     path.write_text(text)
     return read(path, "method", "test")
@@ -207,7 +207,7 @@ def test_labels_show_what_is_not_usual() -> None:
 def test_code_hashes_do_not_depend_on_hash_randomisation(tmp_path: Path) -> None:
     plugin(tmp_path, GOOD)
     program = (
-        "from pathlib import Path; from jkbench.plugins.source import read\n"
+        "from pathlib import Path; from jkbench.plugins.describe import read\n"
         f"print(read(Path({str(tmp_path / 'mine.py')!r}), 'method', '').code)"
     )
     seen = {

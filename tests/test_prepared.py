@@ -13,8 +13,8 @@ import pytest
 from jkbench.cli import cli
 from jkbench.data import arrays, prepared
 from jkbench.data.arrays import Split
+from jkbench.data.download import of_torchvision
 from jkbench.errors import UserError
-from jkbench.fetching import of_torchvision
 
 CLASSES = ("cat", "dog", "eel")
 

@@ -13,17 +13,21 @@ from conftest import ROOT
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from jkbench import catalogue, places, plan, recipe
+from jkbench import plan
 from jkbench.cli import cli
-from jkbench.engine import reference, resident
-from jkbench.engine.trial import Where, check_fit, kept_references, make_ready
+from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
+from jkbench.engine.trial import Where, check_fit, make_ready, trained_networks
 from jkbench.errors import UserError
+from jkbench.files import data_folder
 from jkbench.models.network import build
 from jkbench.models.pretrained import pretrained_facts, pretrained_state
 from jkbench.plugins.discovery import discover
+from jkbench.records import tasks as recorded_tasks
+from jkbench.records import teachers
 from jkbench.records.store import Store
-from jkbench.task import Pretrained, Student, Task, Teacher
-from jkbench.task import load as load_task
+from jkbench.tasks.task import Pretrained, StudentSpec, Task, TeacherSpec
+from jkbench.tasks.task import load as load_task
 
 MODEL = "test_efficientnet.r160_in1k"
 OTHER = "test_byobnet.r160_in1k"
@@ -95,7 +99,7 @@ def test_our_network_with_timms_weights_has_timms_logits(tmp_path: Path) -> None
 
 def test_preprocessing_is_the_models_own(folder: Path) -> None:
     task = load_task("colours.toml")
-    data = resident.of_task(task, discover([]).datasets())
+    data = image_sets.of_task(task, discover([]).datasets())
     facts = timm.get_pretrained_cfg(MODEL)
     assert data.normalisation[0].flatten().tolist() == pytest.approx(facts.mean)
     assert data.normalisation[1].flatten().tolist() == pytest.approx(facts.std)
@@ -120,7 +124,7 @@ def test_a_whole_run_from_a_file_of_timms(folder: Path, capsys: pytest.CaptureFi
     starts = {record.method: record.started_from for record in records}
     assert starts == {
         "scratch": None, "lwf": None, "lwf-jacobian": None, "attention": None,
-        "finetune": reference.weights_hash(state),
+        "finetune": networks.weights_hash(state),
     }  # fmt: skip
     cli.main(["leaderboard"], standalone_mode=False)
     page = (folder / "leaderboard/colours.md").read_text()
@@ -130,7 +134,7 @@ def test_a_whole_run_from_a_file_of_timms(folder: Path, capsys: pytest.CaptureFi
     cli.main(["teacher", "list"], standalone_mode=False)
     assert f"pre-trained timm:{MODEL} on ImageNet-1k, weights" in capsys.readouterr().out
     assert not list((folder / "leaderboard/teachers").glob("*.safetensors")), "what everybody has is not kept twice"
-    assert len(list((places.data() / "weights").glob("*.safetensors"))) == 1, "teacher and student share one file"
+    assert len(list((data_folder() / "weights").glob("*.safetensors"))) == 1, "teacher and student share one file"
 
 
 def test_another_network_of_the_same_name_is_refused(folder: Path) -> None:
@@ -149,11 +153,11 @@ def test_a_task_may_name_the_file_and_its_place_changes_no_hash(folder: Path) ->
     task = load_task("colours.toml")
     assert task.protocol == plain.protocol
     datasets = discover([]).datasets()
-    made = recipe.of_task(task, datasets)
+    made = teachers.of_task(task, datasets)
     assert made is not None
-    found = reference.obtain(folder, made, resident.of_task(task, datasets).source, torch.device("cpu"))
+    found = networks.obtain(folder, made, image_sets.of_task(task, datasets).source, torch.device("cpu"))
     state = pretrained_state(f"timm:{MODEL}", file)
-    assert found.weights == reference.weights_hash(state)
+    assert found.weights == networks.weights_hash(state)
     assert not found.network.training
 
 
@@ -167,14 +171,14 @@ def test_a_named_file_is_the_teacher_whatever_is_kept_of_its_architecture(folder
     (folder / "colours.toml").write_text(plain)
     datasets, found = discover([]).datasets(), []
     with pytest.raises(UserError, match=r"the weights .*own\.safetensors that the task names cannot be read"):
-        recipe.of_task(load_task("colours.toml"), datasets)
+        teachers.of_task(load_task("colours.toml"), datasets)
     for seed in (0, 1):
         weights(folder / "own.safetensors", seed)
-        recipe._hash_of_file.cache_clear()
+        teachers._hash_of_file.cache_clear()
         task = load_task("colours.toml")
-        made = recipe.of_task(task, datasets)
+        made = teachers.of_task(task, datasets)
         assert made is not None
-        kept = reference.obtain(folder, made, resident.of_task(task, datasets).source, torch.device("cpu"))
+        kept = networks.obtain(folder, made, image_sets.of_task(task, datasets).source, torch.device("cpu"))
         found.append((made.hash, kept.weights))
     assert found[0][0] != found[1][0]
     assert found[0][1] != found[1][1]
@@ -218,9 +222,9 @@ def test_the_oracles_source_head_is_its_own(folder: Path) -> None:
     cli.main(["teacher", "import", "--task", "colours.toml", str(file)], standalone_mode=False)
     task, index = load_task("colours.toml"), discover([])
     (trial,) = plan.make(task, index, "finetune").trials
-    data = resident.of_task(task, index.datasets())
+    data = image_sets.of_task(task, index.datasets())
     where = Where(torch.device("cpu"), folder / "leaderboard")
-    ready = make_ready(trial, where.device, data, kept_references(trial, where, data))
+    ready = make_ready(trial, where.device, data, trained_networks(trial, where, data))
     own, student = pretrained_state(f"timm:{MODEL}", file), ready.student.state_dict()
     assert torch.equal(student["teacher_head.weight"], own["head.weight"])
     assert torch.equal(student["teacher_head.bias"], own["head.bias"])
@@ -232,7 +236,7 @@ def test_a_kept_copy_of_a_task_does_not_say_where_its_weights_were(folder: Path)
     (folder / "colours.toml").write_text(
         TASK.replace('source = "ImageNet-1k" }', 'source = "ImageNet-1k", weights = "own.safetensors" }', 1)
     )
-    catalogue.keep("colours.toml", folder / "leaderboard")
+    recorded_tasks.keep("colours.toml", folder / "leaderboard")
     kept = folder / "leaderboard/tasks/colours.toml"
     assert "weights" not in kept.read_text()
     assert load_task(str(kept)).protocol == load_task("colours.toml").protocol
@@ -275,11 +279,11 @@ def test_a_task_says_one_origin_of_its_teacher() -> None:
     ready = {"source": "ImageNet-1k"}
     for wrong in ({}, {"training": training, "pretrained": ready}):
         with pytest.raises(ValidationError, match="either training or pretrained"):
-            Teacher(architecture="timm:resnet18", **wrong)  # type: ignore[arg-type]
+            TeacherSpec(architecture="timm:resnet18", **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="is no timm:MODEL"):
-        Teacher(architecture="vgg-9", pretrained=Pretrained(source="ImageNet-1k"))
-    assert "pretrained" not in Teacher(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
-    assert "pretrained" not in Student(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
+        TeacherSpec(architecture="vgg-9", pretrained=Pretrained(source="ImageNet-1k"))
+    assert "pretrained" not in TeacherSpec(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
+    assert "pretrained" not in StudentSpec(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +307,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(folder: Path, o
     assert old in TASK
     (folder / "colours.toml").write_text(TASK.replace(old, new))
     task = load_task("colours.toml")
-    data = resident.of_task(task, discover([]).datasets())
+    data = image_sets.of_task(task, discover([]).datasets())
     with pytest.raises(UserError, match=told):
         check_fit(task, data, [2])
 

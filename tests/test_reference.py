@@ -12,34 +12,35 @@ import small
 import torch
 from safetensors.torch import load_file, save
 
-from jkbench import network_file, recipe
 from jkbench.cli import cli
-from jkbench.engine import reference, resident
+from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
 from jkbench.engine.checkpoint import CheckpointWarning
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.records import teachers, weights
 
 
-def teacher_of(index: Index, folder: Path) -> tuple[recipe.Recipe, resident.Loaded, Path]:
+def teacher_of(index: Index, folder: Path) -> tuple[teachers.Recipe, image_sets.LoadedDataset, Path]:
     made = small.trial(index, "distill")
-    found = recipe.of_task(made.task, made.datasets)
+    found = teachers.of_task(made.task, made.datasets)
     assert found is not None
-    data = resident.of_task(made.task, made.datasets).source
-    reference.obtain(folder, found, data, small.CPU)
-    return found, data, reference.path(folder, found)
+    data = image_sets.of_task(made.task, made.datasets).source
+    networks.obtain(folder, found, data, small.CPU)
+    return found, data, networks.path(folder, found)
 
 
 def test_a_teacher_is_trained_once_and_checked_on_load(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path)
     assert path.name == f"teacher-{found.hash}.safetensors"
     written = path.stat().st_mtime_ns
-    kept = reference.obtain(tmp_path, found, data, small.CPU)
+    kept = networks.obtain(tmp_path, found, data, small.CPU)
     assert path.stat().st_mtime_ns == written
-    again = reference.train(found, data, small.CPU, lambda step, steps: None)
+    again = networks.train(found, data, small.CPU, lambda step, steps: None)
     assert again.weights == kept.weights
     before = path.read_bytes()
-    reference.store(again, data, tmp_path)
+    networks.store(again, data, tmp_path)
     assert path.read_bytes() == before
     assert again.accuracy == kept.accuracy
 
@@ -52,38 +53,38 @@ def test_a_damaged_or_foreign_teacher_is_refused_and_never_trained_over(index: I
     for content, told in ((good[:200], "damaged"), (bytes(flipped), "damaged"), (b"", "damaged")):
         path.write_bytes(content)
         with pytest.raises(UserError, match=told):
-            reference.load(tmp_path, found, data, small.CPU)
+            networks.load(tmp_path, found, data, small.CPU)
         got = run(small.trial(index, "distill"), small.where(tmp_path))
         assert got.status == "failed"
         assert "delete the file" in (got.message or "")
         assert path.read_bytes() == content
     path.write_bytes(good)
-    other = recipe.Recipe(**{**found.__dict__, "seed": 1})
-    reference.path(tmp_path, other).write_bytes(good)
+    other = teachers.Recipe(**{**found.__dict__, "seed": 1})
+    networks.path(tmp_path, other).write_bytes(good)
     with pytest.raises(UserError, match="another recipe"):
-        reference.load(tmp_path, other, data, small.CPU)
-    elsewhere = resident.Loaded(data.splits, data.classes, "0" * 16)
+        networks.load(tmp_path, other, data, small.CPU)
+    elsewhere = image_sets.LoadedDataset(data.splits, data.classes, "0" * 16)
     with pytest.raises(UserError, match="other images"):
-        reference.load(tmp_path, found, elsewhere, small.CPU)
+        networks.load(tmp_path, found, elsewhere, small.CPU)
 
 
 def test_a_teacher_travels_from_one_folder_to_another(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
     file = tmp_path / "exported.safetensors"
     file.write_bytes(path.read_bytes())
-    adopted = reference.adopt(file, tmp_path / "b", found, data, small.CPU)
-    assert reference.path(tmp_path / "b", found).read_bytes() == path.read_bytes()
-    again = reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+    adopted = networks.adopt(file, tmp_path / "b", found, data, small.CPU)
+    assert networks.path(tmp_path / "b", found).read_bytes() == path.read_bytes()
+    again = networks.adopt(file, tmp_path / "b", found, data, small.CPU)
     assert adopted.weights == again.weights
-    other = recipe.Recipe(**{**found.__dict__, "seed": 1, "architecture": "vgg:4-M-4"})
+    other = teachers.Recipe(**{**found.__dict__, "seed": 1, "architecture": "vgg:4-M-4"})
     with pytest.raises(UserError, match=r"another recipe: architecture 'vgg:8-M-16', not 'vgg:4-M-4'; seed 0, not 1"):
-        reference.adopt(file, tmp_path / "b", other, data, small.CPU)
+        networks.adopt(file, tmp_path / "b", other, data, small.CPU)
     with pytest.raises(UserError, match="there is no file"):
-        reference.adopt(tmp_path / "nothing", tmp_path / "b", found, data, small.CPU)
+        networks.adopt(tmp_path / "nothing", tmp_path / "b", found, data, small.CPU)
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(UserError, match="is damaged"):
-        reference.adopt(file, tmp_path / "c", found, data, small.CPU)
-    assert not reference.path(tmp_path / "c", found).exists()
+        networks.adopt(file, tmp_path / "c", found, data, small.CPU)
+    assert not networks.path(tmp_path / "c", found).exists()
 
 
 METADATA = [
@@ -107,23 +108,23 @@ def test_a_teacher_that_says_wrong_things_of_itself_is_not_taken(
     index: Index, tmp_path: Path, change: dict[str, object], told: str
 ) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
-    said = network_file.described(path)
+    said = weights.described(path)
     assert said is not None
     wrong = {name: value for name, value in (said.model_dump() | change).items() if value is not ...}
     file = tmp_path / "changed.safetensors"
-    file.write_bytes(save(load_file(path), {network_file.KEY: json.dumps(wrong)}))
+    file.write_bytes(save(load_file(path), {weights.KEY: json.dumps(wrong)}))
     with pytest.raises(UserError, match=told):
-        reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+        networks.adopt(file, tmp_path / "b", found, data, small.CPU)
     assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize("said", ["[1]", "3", "{", '"teacher"'])
 def test_metadata_that_is_no_account_of_a_network_is_damage(index: Index, tmp_path: Path, said: str) -> None:
     found, data, path = teacher_of(index, tmp_path)
-    path.write_bytes(save(load_file(path), {network_file.KEY: said}))
-    assert network_file.described(path) is None
+    path.write_bytes(save(load_file(path), {weights.KEY: said}))
+    assert weights.described(path) is None
     with pytest.raises(UserError, match="is damaged"):
-        reference.load(tmp_path, found, data, small.CPU)
+        networks.load(tmp_path, found, data, small.CPU)
 
 
 def test_a_file_of_another_suite_is_told_apart_from_another_recipe(index: Index, tmp_path: Path) -> None:
@@ -131,25 +132,25 @@ def test_a_file_of_another_suite_is_told_apart_from_another_recipe(index: Index,
     file = tmp_path / "foreign.safetensors"
     file.write_bytes(save(load_file(path)))
     with pytest.raises(UserError, match="it does not say how it was made"):
-        reference.adopt(file, tmp_path / "b", found, data, small.CPU)
+        networks.adopt(file, tmp_path / "b", found, data, small.CPU)
 
 
 def test_recipes_are_compared_field_by_field() -> None:
     held = {"training": {"epochs": 4, "batch": 64}, "seed": 0}
     wanted = {"training": {"epochs": 100, "batch": 64}, "seed": 0, "role": "teacher"}
-    assert network_file.differences(held, wanted) == "training.epochs 4, not 100; role None, not 'teacher'"
+    assert weights.differences(held, wanted) == "training.epochs 4, not 100; role None, not 'teacher'"
 
 
 def test_a_second_teacher_of_one_recipe_is_not_taken_over_the_first(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
-    changed = reference.train(found, data, small.CPU, lambda step, steps: None)
+    changed = networks.train(found, data, small.CPU, lambda step, steps: None)
     with torch.no_grad():
         changed.network.head.bias.add_(1)
-    other = dataclasses.replace(changed, weights=reference.weights_hash(changed.state))
-    reference.store(other, data, tmp_path / "b")
+    other = dataclasses.replace(changed, weights=networks.weights_hash(changed.state))
+    networks.store(other, data, tmp_path / "b")
     before = path.read_bytes()
     with pytest.raises(UserError, match="another network of the same recipe"):
-        reference.adopt(reference.path(tmp_path / "b", found), tmp_path / "a", found, data, small.CPU)
+        networks.adopt(networks.path(tmp_path / "b", found), tmp_path / "a", found, data, small.CPU)
     assert path.read_bytes() == before
 
 
@@ -196,14 +197,14 @@ def test_a_teacher_that_was_stopped_goes_on_to_the_same_bits(
 ) -> None:
     monkeypatch.setattr("jkbench.engine.checkpoint.SECONDS", 0.0)
     found, data, _ = teacher_of(index, tmp_path / "whole")
-    whole = reference.load(tmp_path / "whole", found, data, small.CPU)
-    partial = reference.path(tmp_path / "parts", found).with_suffix(".partial")
+    whole = networks.load(tmp_path / "whole", found, data, small.CPU)
+    partial = networks.path(tmp_path / "parts", found).with_suffix(".partial")
     for step in stops:
         with pytest.raises(Stopped):
-            reference.obtain(tmp_path / "parts", found, data, small.CPU, stop_at(step))
+            networks.obtain(tmp_path / "parts", found, data, small.CPU, stop_at(step))
         assert partial.is_file()
     seen: list[int] = []
-    parts = reference.obtain(tmp_path / "parts", found, data, small.CPU, lambda done, total: seen.append(done))
+    parts = networks.obtain(tmp_path / "parts", found, data, small.CPU, lambda done, total: seen.append(done))
     assert seen[0] == stops[-1]  # the step in which it was stopped had not been kept yet
     assert parts.weights == whole.weights
     assert not partial.exists()
@@ -215,15 +216,15 @@ def test_a_checkpoint_that_is_none_of_this_training_is_not_gone_on_from(
 ) -> None:
     monkeypatch.setattr("jkbench.engine.checkpoint.SECONDS", 0.0)
     found, data, _ = teacher_of(index, tmp_path / "whole")
-    other = recipe.Recipe(**{**found.__dict__, "seed": 1}) if damage == "another recipe" else found
+    other = teachers.Recipe(**{**found.__dict__, "seed": 1}) if damage == "another recipe" else found
     with pytest.raises(Stopped):
-        reference.obtain(tmp_path / "parts", other, data, small.CPU, stop_at(9))
-    partial = reference.path(tmp_path / "parts", other).with_suffix(".partial")
+        networks.obtain(tmp_path / "parts", other, data, small.CPU, stop_at(9))
+    partial = networks.path(tmp_path / "parts", other).with_suffix(".partial")
     content = partial.read_bytes()
-    mine = reference.path(tmp_path / "parts", found).with_suffix(".partial")
+    mine = networks.path(tmp_path / "parts", found).with_suffix(".partial")
     mine.write_bytes(
         {"half": content[: len(content) // 2], "another recipe": content, "no checkpoint at all": b"x"}[damage]
     )
     with pytest.warns(CheckpointWarning, match="begins anew"):
-        again = reference.obtain(tmp_path / "parts", found, data, small.CPU)
-    assert again.weights == reference.load(tmp_path / "whole", found, data, small.CPU).weights
+        again = networks.obtain(tmp_path / "parts", found, data, small.CPU)
+    assert again.weights == networks.load(tmp_path / "whole", found, data, small.CPU).weights

@@ -13,15 +13,16 @@ import torch
 from paper_tables import PAPER, records, table, the_only
 from scipy import stats
 
-from jkbench import plan, preset
-from jkbench import task as tasks
+from jkbench import plan
+from jkbench.papers import figure as paper_figure
+from jkbench.papers import table as papers
+from jkbench.papers.compare import PaperGain, Read, compare, render
+from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
-from jkbench.records.blank import blank
 from jkbench.records.schema import Record
-from jkbench.records.store import Loaded
-from jkbench.report import reproduction_figure
-from jkbench.report.reproduction import Gain, Read, compare, render
+from jkbench.records.store import RecordSet
 from jkbench.statistics import Interval
+from jkbench.tasks import task as tasks
 
 
 def test_the_published_numbers_are_the_papers() -> None:
@@ -40,7 +41,7 @@ def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
     chosen = table(name)
     for task in (chosen.task, *chosen.stands_in):
         used = tasks.load(task)
-        page = compare(chosen, used, index, Loaded())
+        page = compare(chosen, used, index, RecordSet())
         for read in page.readings:
             assert len(set(read.labels.values())) == len(chosen.methods)
             assert not read.not_here or task != chosen.task, "the table's own task runs all of its rows"
@@ -52,7 +53,7 @@ def test_every_row_is_a_method_of_its_task(name: str, index: Index) -> None:
 
 
 def test_an_empty_page_counts_what_is_missing(index: Index) -> None:
-    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded())
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, RecordSet())
     assert the_only(page).run == 0
     text = render(page)
     assert "0 of 36 cells of the paper's table have been run" in text
@@ -104,7 +105,7 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
 def test_verdicts_are_no_stronger_than_the_interval(
     published: float, ours: Interval | None, sign: str, size: str
 ) -> None:
-    gain = Gain("a", "5", published, ours, over="b")
+    gain = PaperGain("a", "5", published, ours, over="b")
     assert (gain.sign, gain.size) == (sign, size)
 
 
@@ -113,18 +114,18 @@ def test_verdicts_are_counted_in_words(index: Index) -> None:
     text = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells)))
     assert "Of these 18 differences: the sign holds in 1; the size is below in 1; 17 have not been run." in text
     assert "Of these 18 differences: 18 have not been run." in render(
-        compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded())
+        compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, RecordSet())
     )
 
 
 def test_an_error_that_the_paper_prints_stands_beside_its_number(index: Index) -> None:
-    page = compare(table("noise"), tasks.load("cifar100-noise"), index, Loaded())
+    page = compare(table("noise"), tasks.load("cifar100-noise"), index, RecordSet())
     text = render(page)
     assert "61.90 ± 0.07" in text
     assert "with a ± where the paper prints one" in text
     assert "64.78 |" in text
     assert {gain.column for gain in the_only(page).gains} == {"0.1", "0.2", "0.3", "0.4"}
-    cifar = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded()))
+    cifar = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, RecordSet()))
     assert "one number a cell, without an interval" in cifar
 
 
@@ -149,13 +150,13 @@ def test_a_task_that_stands_in_says_so(index: Index) -> None:
 
 
 def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
-    early, chosen, loaded = tasks.load("cifar100-fewshot-early"), table("cifar100"), Loaded()
+    early, chosen, loaded = tasks.load("cifar100-fewshot-early"), table("cifar100"), RecordSet()
     accuracies = {"distill": 20, "jacobian": 30, "jacobian[jac=100]": 26, "distill[act=0.01]": 19}
     for label, value in accuracies.items():
         for seed in range(3):
             (trial,) = plan.make(early, index, label, shots=[5], seeds=[seed]).trials
             metrics = {"accuracy": (value + seed * (label != "distill")) / 100}
-            loaded.records[trial.id] = Record(**{**blank(trial), "status": "ok", "metrics": metrics})
+            loaded.records[trial.id] = Record(**{**record_fields(trial), "status": "ok", "metrics": metrics})
     page = compare(chosen, early, index, loaded)
     ones, hundred, mean = page.readings
     assert [read.name for read in page.readings] == ["all-ones", "jacobian-100", "mean-of-classes"]
@@ -181,13 +182,13 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
     assert "`act` the squared error between" in text
     assert text.count("### Accuracy in %") == 3
     assert text.count("## Protocol") == 1
-    panel = reproduction_figure._figure(page).axes[0]
+    panel = paper_figure._figure(page).axes[0]
     places = [float(container.lines[0].get_xydata()[0][0]) for container in panel.containers]
     assert places[0] < 1 <= places[1], "readings stand beside each other"
     # elsewhere nothing is read otherwise
     assert chosen.readings_of("cifar100-fewshot") == chosen.readings_of("cifar100-fewshot-short") == [None]
     assert chosen.methods_of("cifar100-fewshot") == chosen.methods
-    assert "Readings beside" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, Loaded()))
+    assert "Readings beside" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, RecordSet()))
 
 
 @pytest.mark.parametrize(
@@ -199,22 +200,22 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
 )
 def test_readings_are_of_rows_and_tasks_that_are_there(readings: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        preset.PaperTable.model_validate({**table("cifar100").model_dump(), "readings": readings})
+        papers.PaperTable.model_validate({**table("cifar100").model_dump(), "readings": readings})
 
 
 def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index: Index) -> None:
-    text = render(compare(table("mit67"), tasks.load("mit67-transfer"), index, Loaded()))
+    text = render(compare(table("mit67"), tasks.load("mit67-transfer"), index, RecordSet()))
     assert "11.64 (recalled)" in text
     assert "35.19 " in text
     assert "35.19 (recalled)" not in text
     assert "*recalled*: written down from memory" in text
     assert "`ce (pre-trained student, oracle)` cannot be run here: finetune is not defined on transfer tasks" in text
     assert "there are no weights of vgg-9" in text
-    page = compare(table("mit67"), tasks.load("mit67-transfer"), index, Loaded())
+    page = compare(table("mit67"), tasks.load("mit67-transfer"), index, RecordSet())
     marked = {(gain.row, gain.column) for gain in the_only(page).gains if gain.recalled}
     assert marked == {(gain.row, gain.column) for gain in the_only(page).gains if gain.column in ("5", "10")}
     assert text.count("(recalled) |") == 12 + len(marked)
-    assert "recalled" not in render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, Loaded()))
+    assert "recalled" not in render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, RecordSet()))
 
 
 def test_a_table_without_published_numbers_has_the_tasks_regimes(index: Index) -> None:

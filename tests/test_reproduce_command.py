@@ -10,14 +10,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from paper_tables import records, table, the_only
 
-from jkbench import task as tasks
 from jkbench.cli import cli
 from jkbench.cli.run import run
 from jkbench.errors import UserError
+from jkbench.papers import figure as paper_figure
+from jkbench.papers.compare import compare, render
 from jkbench.plugins.discovery import Index
-from jkbench.records.store import Loaded, Store
-from jkbench.report import reproduction_figure
-from jkbench.report.reproduction import compare, render
+from jkbench.records.store import RecordSet, Store
+from jkbench.tasks import task as tasks
 
 
 def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no_interval(index: Index) -> None:
@@ -28,7 +28,7 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         ("ce+jac", "5"): [9.0],
     }
     page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
-    made = reproduction_figure._figure(page)
+    made = paper_figure._figure(page)
     panels = {panel.get_title(): panel for panel in made.axes}
     assert list(panels) == ["ce+act+jac − ce+act", "ce+jac − ce"]  # nothing of act+jac has been run
     for title, (name, height, face) in {
@@ -48,9 +48,9 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         (ours,) = [g.ours for g in the_only(page).gains if (g.row, g.over, g.column) == (row, over, "5")]
         assert ours is not None
         assert (high - low) / 2 == pytest.approx(ours.half_width or 0)
-    assert reproduction_figure.draw(page) == reproduction_figure.draw(page)
+    assert paper_figure.draw(page) == paper_figure.draw(page)
     assert "![alt](figure.png)" in render(page, ("alt", "figure.png"))
-    assert reproduction_figure.draw(compare(table("cifar100"), page.task, index, Loaded())) is None
+    assert paper_figure.draw(compare(table("cifar100"), page.task, index, RecordSet())) is None
 
 
 def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index: Index) -> None:
@@ -61,7 +61,7 @@ def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index
     three = dataclasses.replace(
         page, readings=[dataclasses.replace(page.readings[0], name=r.name) for r in page.readings]
     )
-    made = reproduction_figure._figure(three)
+    made = paper_figure._figure(three)
     FigureCanvasAgg(made).draw()
     (legend,) = made.legends
     assert len(legend.get_texts()) == 7

@@ -10,7 +10,7 @@ import small
 import torch
 
 from jkbench.data.arrays import Split
-from jkbench.engine import resident
+from jkbench.engine import images as image_sets
 from jkbench.engine.trial import run
 from jkbench.plugins.discovery import Index
 
@@ -27,10 +27,10 @@ def mapped(tmp_path: Path) -> np.ndarray:
 def test_streamed_images_are_the_resident_ones(mapped: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(40) % 4
     some = Split(mapped, labels).take(np.array([3, 1, 38, 20, 7]))
-    statistics = resident.statistics(some)
-    held = resident.reside(some, statistics, CPU)
-    monkeypatch.setattr(resident, "room", lambda device: 0)
-    streamed = resident.reside(some, statistics, CPU)
+    statistics = image_sets.statistics(some)
+    held = image_sets.on_device(some, statistics, CPU)
+    monkeypatch.setattr(image_sets, "room", lambda device: 0)
+    streamed = image_sets.on_device(some, statistics, CPU)
     assert held.at is None
     assert streamed.at is not None
     assert streamed.images.untyped_storage().nbytes() == mapped.nbytes, "the map itself, not a copy"
@@ -50,8 +50,8 @@ def test_what_has_been_read_of_a_map_is_let_go_of(tmp_path: Path, monkeypatch: p
     np.save(file, np.zeros((2000, 40, 40, 3), dtype=np.uint8))
     whole = Split(np.load(file, mmap_mode="c"), np.arange(2000) % 4)
     split = whole.take(np.arange(0, 2000, 2)) if some else whole
-    monkeypatch.setattr(resident, "room", lambda device: 0)
-    streamed = resident.reside(split, resident.statistics(split), CPU)
+    monkeypatch.setattr(image_sets, "room", lambda device: 0)
+    streamed = image_sets.on_device(split, image_sets.statistics(split), CPU)
     assert in_memory(file) == 0
     assert len(whole.stored[:1000].tobytes()) < 1024 * in_memory(file), "a plain read of the map does stay"
     for _ in streamed.parts():
@@ -77,14 +77,14 @@ def test_a_trial_of_streamed_images_gives_the_same_record(
 ) -> None:
     trial = small.trial(index, "attention-jacobian")
     held = run(trial, small.where(references))
-    monkeypatch.setattr(resident, "room", lambda device: 0)
+    monkeypatch.setattr(image_sets, "room", lambda device: 0)
     streamed = run(trial, small.where(references))
     assert held.status == streamed.status == "ok"
     assert (held.metrics, held.predictions, held.pairing) == (streamed.metrics, streamed.predictions, streamed.pairing)
 
 
 def test_statistics_are_those_of_all_pixels(mapped: np.ndarray) -> None:
-    mean, std = resident.statistics(Split(mapped, np.zeros(40, dtype=np.int64)))
+    mean, std = image_sets.statistics(Split(mapped, np.zeros(40, dtype=np.int64)))
     pixels = np.asarray(mapped, dtype=np.float64) / 255
     assert mean.flatten().tolist() == pytest.approx(pixels.mean((0, 1, 2)), rel=1e-6)
     assert std.flatten().tolist() == pytest.approx(pixels.std((0, 1, 2)), rel=1e-6)

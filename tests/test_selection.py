@@ -8,11 +8,11 @@ from statistics import mean
 import pytest
 from conftest import ROOT
 
-from jkbench import task as tasks
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index
+from jkbench.records.select import is_current
 from jkbench.records.store import Store
-from jkbench.report.current import is_current
+from jkbench.tasks import task as tasks
 
 SELECTED = {
     "jacobian": "jac",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jkbench.engine.kept_signals import CHUNK
-from jkbench.engine.signals import Pair, Setting, SignalCache, Signals, TeacherSignals
+from jkbench.engine.signal_store import CHUNK
+from jkbench.engine.signals import Pair, SignalCache, Signals, SignalSettings, TeacherSignals
 from jkbench.errors import UserError
 from jkbench.models.network import Network, build
 from jkbench.plugins.discovery import Index
@@ -114,7 +114,7 @@ def test_a_students_jacobian_is_per_sample_in_train_mode(index: Index, reference
     network with its batch norms written out as fixed affine maps."""
     loop, _, student, _ = small.loop_of(small.trial(index, "distill"), references)
     batch = loop.batch(0)
-    setting = Setting(loop.setting.pairs, True, mode)  # type: ignore[arg-type]
+    setting = SignalSettings(loop.setting.pairs, True, mode)  # type: ignore[arg-type]
     student.train()
     with torch.no_grad():
         student(batch.x)  # running statistics that are not the initial ones
@@ -262,7 +262,7 @@ def test_networks_without_a_size_in_common_are_told_both_their_layers(index: Ind
 
 def test_layers_are_paired_by_size_or_as_the_task_says() -> None:
     from jkbench.engine.matching import matched_layers
-    from jkbench.task import Matching
+    from jkbench.tasks.task import Matching
 
     student, teacher = build("vgg:4-M-4", 1, 8, 3, 0), build("vgg:4-4-M-8-M-8", 1, 8, 3, 0)
     image = torch.zeros(1, 1, 8, 8)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jkbench import catalogue, task
 from jkbench.errors import UserError
+from jkbench.records import tasks as recorded_tasks
+from jkbench.tasks import task as tasks
 
-DIGITS = task.builtin()["digits-fewshot"].read_text()
+DIGITS = tasks.builtin()["digits-fewshot"].read_text()
 
 
 def write(folder: Path, text: str, name: str = "mine") -> str:
@@ -19,9 +20,9 @@ def write(folder: Path, text: str, name: str = "mine") -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", sorted(task.builtin()))
+@pytest.mark.parametrize("name", sorted(tasks.builtin()))
 def test_built_in_tasks_load(name: str) -> None:
-    assert task.load(name).name == name
+    assert tasks.load(name).name == name
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_built_in_tasks_load(name: str) -> None:
 def test_a_wrong_field_is_told_with_its_path(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in DIGITS
     with pytest.raises(UserError) as caught:
-        task.load(write(tmp_path, DIGITS.replace(old, new)))
+        tasks.load(write(tmp_path, DIGITS.replace(old, new)))
     import re
 
     assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
@@ -55,21 +56,21 @@ def test_a_wrong_field_is_told_with_its_path(tmp_path: Path, old: str, new: str,
 def test_all_wrong_fields_are_told_at_once(tmp_path: Path) -> None:
     text = DIGITS.replace("version = 1", "version = 0\ncolour = 3").replace("batch = 32", "batch = 1")
     with pytest.raises(UserError) as caught:
-        task.load(write(tmp_path, text))
+        tasks.load(write(tmp_path, text))
     for part in ("version", "colour", "student.training.batch"):
         assert part in str(caught.value)
 
 
 def test_unknown_task_says_what_was_meant(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="digits-fewshot"):
-        catalogue.load("digits-fewshots", tmp_path)
+        recorded_tasks.load("digits-fewshots", tmp_path)
     with pytest.raises(UserError, match="no task file"):
-        task.load(str(tmp_path / "none.toml"))
+        tasks.load(str(tmp_path / "none.toml"))
 
 
 def test_protocol_is_what_can_change_a_number(tmp_path: Path) -> None:
-    same = task.load("digits-fewshot").protocol
-    base = task.Task.model_validate(tomllib.loads(DIGITS))
+    same = tasks.load("digits-fewshot").protocol
+    base = tasks.Task.model_validate(tomllib.loads(DIGITS))
     assert base.protocol == same
     assert base.model_copy(update={"title": "other", "seeds": 20, "shots": (1,)}).protocol == same
     slower = base.student.training.model_copy(update={"learning_rate": 5e-4})
@@ -79,11 +80,11 @@ def test_protocol_is_what_can_change_a_number(tmp_path: Path) -> None:
 def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_path: Path) -> None:
     path = write(tmp_path, DIGITS)
     board = tmp_path / "board"
-    catalogue.keep(path, board)
-    assert catalogue.load("mine", board).name == "mine"
-    catalogue.keep(path, board)
+    recorded_tasks.keep(path, board)
+    assert recorded_tasks.load("mine", board).name == "mine"
+    recorded_tasks.keep(path, board)
     write(tmp_path, DIGITS.replace("steps = 300", "steps = 299"))
     with pytest.raises(UserError, match="one protocol a table"):
-        catalogue.keep(path, board)
+        recorded_tasks.keep(path, board)
     with pytest.raises(UserError, match="of its own"):
-        catalogue.keep(write(tmp_path, DIGITS, "digits-fewshot"), board)
+        recorded_tasks.keep(write(tmp_path, DIGITS, "digits-fewshot"), board)

@@ -9,17 +9,17 @@ import small
 import torch
 from torch import nn
 
-from jkbench.engine import resident
-from jkbench.engine.trial import kept_references, make_ready
+from jkbench.engine import images as image_sets
+from jkbench.engine.trial import make_ready, trained_networks
+from jkbench.papers.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict, write
 from jkbench.plugins.discovery import Index
-from jkbench.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict, write
 
 
 def test_gradients_by_depth_are_autograds_and_leave_no_trace(index: Index, references: Path) -> None:
     made = small.trial(index, "lwf-jacobian", "transfer")
-    data = resident.of_task(made.task, made.datasets)
+    data = image_sets.of_task(made.task, made.datasets)
     where = small.where(references)
-    ready = make_ready(made, small.CPU, data, kept_references(made, where, data))
+    ready = make_ready(made, small.CPU, data, trained_networks(made, where, data))
     before = {name: value.clone() for name, value in ready.student.state_dict().items()}
     noise = ready.loop.noise.get_state()
     found = gradients(ready)
@@ -43,8 +43,8 @@ def test_rows_are_trained_as_their_trials_are(index: Index, references: Path, tm
     assert [(curve.row, curve.term) for curve in curves] == [("lwf-jacobian", term) for term in ("ce", "act", "jac")]
     expected = []
     for trial in trials:
-        data = resident.of_task(trial.task, trial.datasets)
-        ready = make_ready(trial, small.CPU, data, kept_references(trial, small.where(references), data))
+        data = image_sets.of_task(trial.task, trial.datasets)
+        ready = make_ready(trial, small.CPU, data, trained_networks(trial, small.where(references), data))
         ready.method.fit(ready.loop)
         values = ready.loop.trace.curves["ce"]
         expected.append([value / values[0] for value in values])

@@ -13,8 +13,8 @@ from torch.nn import functional
 from jkbench.cli import cli
 from jkbench.maths import bound, noise
 from jkbench.maths.noise import expansion, softmaxed
-from jkbench.theory import expansions, figure, transfer
-from jkbench.theory.expansions import STATEMENTS, checks
+from jkbench.papers.theory import expansions, figure, transfer
+from jkbench.papers.theory.expansions import STATEMENTS, checks
 
 D = 5
 

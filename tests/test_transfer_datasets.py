@@ -17,8 +17,8 @@ from scipy.io import savemat
 
 from jkbench.data import prepared
 from jkbench.data.arrays import Split
+from jkbench.data.download import downloaded, unpacked
 from jkbench.errors import UserError
-from jkbench.fetching import downloaded, unpacked
 from jkbench.plugins.discovery import Index
 from jkbench.plugins.loading import load
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jkbench.engine.signals import Pair, Setting, Signals
+from jkbench.engine.signals import Pair, Signals, SignalSettings
 from jkbench.models.network import Network, build
 from jkbench.plugins.discovery import Index
 
@@ -53,7 +53,7 @@ def test_attention_transfer_by_its_published_definition(architecture: str, index
     student, teacher = double(architecture, 0), double(TEACHER, 1)
     pair = pair_of(student, teacher)
     x, y = images(), torch.tensor([0, 1, 2])
-    setting = Setting((pair,), False, "per-sample")
+    setting = SignalSettings((pair,), False, "per-sample")
     mine, theirs = (Signals(n, x, y, setting, is_student=n is student).attention() for n in (student, teacher))
     from jkbench.maths import attention_loss
 
@@ -75,7 +75,7 @@ def test_attention_jacobian_equals_an_explicit_graph_and_finite_differences(arch
     student, teacher = double(architecture, 0), double(TEACHER, 1)
     pair = pair_of(student, teacher)
     x, y = images(), torch.tensor([0, 1, 2])
-    setting = Setting((pair,), False, "per-sample")
+    setting = SignalSettings((pair,), False, "per-sample")
     peaks = Signals(teacher, x, y, setting, is_student=False).peaks()
     ours = Signals(student, x, y, setting, is_student=True).attention_jacobian(peaks)[0].detach()
 

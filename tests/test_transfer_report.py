@@ -22,7 +22,7 @@ from jkbench.report.page import Page, compose
 from jkbench.report.tables import View
 from jkbench.report.tidy import COLUMNS, TRANSFER_COLUMNS
 from jkbench.statistics import first_reached, reach, share_interval
-from jkbench.task import Task
+from jkbench.tasks.task import Task
 
 SOURCE = {"dataset": "digits", "classes": [0, 1, 2]}
 

@@ -16,28 +16,31 @@ from pathlib import Path
 import torch
 from recipes import RECIPES, trial
 
-from jkbench import plan, task
+from jkbench import plan
 from jkbench.cli.run import cores
 from jkbench.data.arrays import subset
-from jkbench.engine import environment, resident, scoring
-from jkbench.engine.trial import Where, kept_references, make_ready
-from jkbench.execute import Setup, processes
+from jkbench.engine import environment, scoring
+from jkbench.engine import images as image_sets
+from jkbench.engine.trial import Where, make_ready, trained_networks
+from jkbench.execute import Machine
+from jkbench.execute.backends import processes
 from jkbench.models.network import build
 from jkbench.plan import Trial
 from jkbench.plugins.discovery import discover
+from jkbench.tasks import task as tasks
 
 HERE = Path(__file__).parent
 
 
-def made(work: task.Task, method: str, seeds: int) -> list[Trial]:
+def made(work: tasks.Task, method: str, seeds: int) -> list[Trial]:
     """The trials of a method."""
     return plan.make(work, discover([HERE / "plugins"]), method, seeds=range(seeds)).trials
 
 
-def of_peers(work: task.Task, method: str, epochs: int) -> float:
+def of_peers(work: tasks.Task, method: str, epochs: int) -> float:
     """Seconds of a trial of the peers' loop."""
     one = made(work, method, 1)[0]
-    data = resident.of_task(work, one.datasets).target
+    data = image_sets.of_task(work, one.datasets).target
     train, test = data.splits["train"], data.splits["test"]
     chosen = train.take(subset(train.labels, 10, 0))
     teacher, student = build("vgg-9", 3, 32, 100, 0), build("vgg-4", 3, 32, 100, 0)
@@ -45,13 +48,13 @@ def of_peers(work: task.Task, method: str, epochs: int) -> float:
     return trial(method, student, teacher, chosen, test, epochs)
 
 
-def of_jkbench(work: task.Task, method: str, folder: Path, jobs: int) -> tuple[float, float]:
+def of_jkbench(work: tasks.Task, method: str, folder: Path, jobs: int) -> tuple[float, float]:
     """Seconds of a trial at ``jobs`` trials at a time, and of the workers' start."""
     few, many = jobs, 3 * jobs
     walls = []
     for count in (few, many):
         began = time.perf_counter()
-        setup = Setup(folder, folder / "cache", "cpu", jobs, 1)
+        setup = Machine(folder, folder / "cache", "cpu", jobs, 1)
         records = list(processes.run(made(work, method, count), setup))
         assert all(record.status == "ok" for record in records), records[0].message
         walls.append(time.perf_counter() - began)
@@ -59,14 +62,14 @@ def of_jkbench(work: task.Task, method: str, folder: Path, jobs: int) -> tuple[f
     return slope, walls[0] - few * slope
 
 
-def overhead(work: task.Task, method: str, folder: Path) -> tuple[float, float, float]:
+def overhead(work: tasks.Task, method: str, folder: Path) -> tuple[float, float, float]:
     """Seconds that a trial spends before its first step and after scoring, its milliseconds a step, its scoring."""
     one = made(work, method, 1)[0]
     where = Where(torch.device("cpu"), folder, folder / "cache")
     environment.prepare()
     before = time.perf_counter()
-    data = resident.of_task(one.task, one.datasets)
-    ready = make_ready(one, where.device, data, kept_references(one, where, data), cache=where.cache)
+    data = image_sets.of_task(one.task, one.datasets)
+    ready = make_ready(one, where.device, data, trained_networks(one, where, data), cache=where.cache)
     started = time.perf_counter()
     ready.method.fit(ready.loop)
     trained = time.perf_counter()
@@ -82,7 +85,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="of a trial (the paper's has 500)")
     parser.add_argument("--methods", default=",".join(RECIPES))
     chosen = parser.parse_args()
-    work = task.load(str(HERE / "peer-work.toml"))
+    work = tasks.load(str(HERE / "peer-work.toml"))
     work = of_length(work, chosen.epochs)
     jobs, threads = cores(), torch.get_num_threads()
     print(f"{jobs} cores, {environment.device_name(torch.device('cpu'))}, torch {torch.__version__}")
@@ -107,7 +110,7 @@ def main() -> None:
             print(f"{method:<12} {beside:6.2f} s of {8 * step_ms:6.0f} s: {100 * share:.2f} %; scoring {scored:.2f} s")
 
 
-def of_length(work: task.Task, epochs: int) -> task.Task:
+def of_length(work: tasks.Task, epochs: int) -> tasks.Task:
     """The same work, shorter."""
     training = work.student.training.model_copy(update={"epochs": epochs})
     return work.model_copy(update={"student": work.student.model_copy(update={"training": training})})

@@ -12,10 +12,10 @@ from jkbench.cli import options
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.engine.resident import Loaded
+    from jkbench.engine.images import LoadedDataset
+    from jkbench.execute.progress import Progress
     from jkbench.plugins.discovery import Index
-    from jkbench.progress import Progress
-    from jkbench.task import Images, Task
+    from jkbench.tasks.task import Images, Task
 
 PATIENCE = 20.0
 """Seconds between two words about distances that take long."""
@@ -26,15 +26,16 @@ def measure(
     source: str | None, source_images: int, device_name: str, out: Path,
 ) -> int:  # fmt: skip
     """Measure the bound for the first of the methods, and write its page. Ends with 1 where the bound does not hold."""
-    from jkbench import catalogue, places
     from jkbench.cli.run import check_device, train_teacher
-    from jkbench.execute import Setup
-    from jkbench.progress import Progress
+    from jkbench.execute import Machine
+    from jkbench.execute.progress import Progress
+    from jkbench.files import cache_folder
+    from jkbench.records import tasks as recorded_tasks
     from jkbench.records.store import Store
-    from jkbench.task import builtin, load
+    from jkbench.tasks.task import builtin, load
 
     check_device(device_name)
-    named = catalogue.load(task_name, folder)
+    named = recorded_tasks.load(task_name, folder)
     if named.kind != "transfer":
         known = sorted(name for name in builtin() if load(name).kind == "transfer")
         raise UserError(
@@ -43,23 +44,24 @@ def measure(
         )
     plan, index = options.make_plan(task_name, methods, plugins, shots, seeds, "test", folder)
     row = plan.rows[0]
-    if row.source.broken:
-        raise UserError(str(row.source.broken), "name another method with --methods, or mend the file")
+    if row.plugin.broken:
+        raise UserError(str(row.plugin.broken), "name another method with --methods, or mend the file")
     trials = [trial for trial in plan.trials if trial.row == row]
     datasets = trials[0].datasets
 
     import torch
 
-    from jkbench.engine import environment, resident
+    from jkbench.engine import environment
+    from jkbench.engine import images as image_sets
     from jkbench.engine.trial import Where
-    from jkbench.theory import bound_page, measured
+    from jkbench.papers.theory import bound_page, measured
 
     more = None if source is None else _more(source, plan.task, index)
-    data = resident.of_task(plan.task, datasets)
+    data = image_sets.of_task(plan.task, datasets)
     device = environment.device(device_name)
     torch.set_num_threads(1)  # as in the trials of `jkbench run`: the same bits
     large = measured.large_set(plan.task, data, source_images, device, more)
-    setup = Setup(folder.resolve(), places.cache(), device.type)
+    setup = Machine(folder.resolve(), cache_folder(), device.type)
     train_teacher(plan, trials, setup)
     where = Where(device, setup.folder, setup.cache)
     students = []
@@ -80,22 +82,22 @@ def measure(
     return 0 if all(side.holds for student in students for side in student.sides) else 1
 
 
-def _more(name: str, task: Task, index: Index) -> tuple[Images, Loaded]:
+def _more(name: str, task: Task, index: Index) -> tuple[Images, LoadedDataset]:
     """The images of ``--source DATASET``, in the target's size where the task names one and the set has several."""
-    from jkbench.engine import resident
+    from jkbench.engine import images as image_sets
     from jkbench.plugins.loading import load
-    from jkbench.task import Images
+    from jkbench.tasks.task import Images
 
     source = index.find("dataset", name)
     sized = "size" in load(source).model_fields
     images = Images(dataset=name, size=task.target.size if sized else None)
-    return images, resident.images(source, images)
+    return images, image_sets.images(source, images)
 
 
 def _told(student: object) -> str:
-    from jkbench.theory.measured import Student
+    from jkbench.papers.theory.measured import MeasuredStudent
 
-    assert isinstance(student, Student)
+    assert isinstance(student, MeasuredStudent)
     if student.accuracy is None:
         return f"diverged: {student.diverged}"
     return "; ".join(

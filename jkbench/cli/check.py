@@ -23,7 +23,7 @@ def check(file: Path, as_json: bool) -> int:
     """Try a plugin file against the contract.
 
     On CPU, in seconds. Exit code 1 where it does not hold."""
-    from jkbench.contract import check as findings_of
+    from jkbench.engine.check import check as findings_of
 
     findings = []
     for finding in findings_of(file):

@@ -32,8 +32,8 @@ def data() -> None:
 @options.as_json
 def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
     """Say of every data set whether its images are at hand, and at which sizes."""
-    from jkbench import places
     from jkbench.data import photographs, prepared
+    from jkbench.files import data_folder
     from jkbench.plugins.discovery import discover
 
     found: list[dict[str, Any]] = []
@@ -51,7 +51,7 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
             entry |= {"at_hand": kept or not fetched or bool(sizes), "sizes": sizes, "imported_size": own}
         found.append(entry)
     if as_json:
-        click.echo(json.dumps({"folder": str(places.data()), "datasets": found}, indent=2))
+        click.echo(json.dumps({"folder": str(data_folder()), "datasets": found}, indent=2))
         return
     width = max((len(entry["name"]) for entry in found), default=0)
     for entry in found:

@@ -28,10 +28,10 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
 
     Markdown, LaTeX, CSV and a figure each, with an index in README.md.
     """
-    from jkbench import catalogue
     from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
+    from jkbench.records.select import choose
     from jkbench.records.store import Store
-    from jkbench.report.current import choose
     from jkbench.report.leaderboard import write_leaderboard
 
     store = Store(folder)
@@ -41,7 +41,7 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
     pages, complaints = [], []
     for name in store.tasks():
         try:
-            task = catalogue.load(name, folder)
+            task = recorded_tasks.load(name, folder)
         except UserError as error:
             complaints.append(f"records of {name!r} are left out: {error}")
             continue

@@ -14,7 +14,7 @@ from jkbench.errors import UserError
 if TYPE_CHECKING:
     from jkbench.plan import Plan
     from jkbench.plugins.discovery import Index
-    from jkbench.records.schema import Shots, Split
+    from jkbench.tasks.shots import Shots, SplitName
 
 Decorator = Callable[[Any], Any]
 
@@ -65,18 +65,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 def parse_shots(text: str | None) -> list[Shots] | None:
     """``1,5,full`` → [1, 5, "full"]."""
+    from jkbench.tasks.shots import parse
+
     if text is None:
         return None
     found: list[Shots] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        if part == "full":
-            found.append("full")
-        elif part.isdigit() and int(part) > 0:
-            found.append(int(part))
-        else:
-            raise UserError(
-                f"--shots: {part!r} is no number of images per class", 'write for example "1,5,50" or "full"'
-            )
+        found.append(parse(part, "--shots: "))
     if not found:
         raise UserError("--shots is empty", 'write for example "1,5,50" or "full"')
     return list(dict.fromkeys(found))
@@ -106,21 +101,21 @@ def make_plan(
     plugin_folders: Sequence[Path],
     shots_text: str | None,
     seeds_text: str | None,
-    split_name: Split,
+    split_name: SplitName,
     folder: Path,
 ) -> tuple[Plan, Index]:
     """The plan of a command line; all that is wrong with it is told at once."""
-    from jkbench import catalogue
     from jkbench import plan as planning
     from jkbench.errors import Collector
     from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
 
     index, task, regimes, numbers = None, None, None, None
     with Collector() as problems:
         with problems.caught():
             index = discover(plugin_folders)
         with problems.caught():
-            task = catalogue.load(task_name, folder)
+            task = recorded_tasks.load(task_name, folder)
         with problems.caught():
             regimes = parse_shots(shots_text)
         with problems.caught():

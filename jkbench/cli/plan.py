@@ -43,13 +43,13 @@ def plan(
     """Show what `run` would do.
 
     What is there, what is missing, what does not apply and why. Nothing is imported or trained."""
-    from jkbench import recipe
-    from jkbench.progress import duration
+    from jkbench.execute.progress import duration
+    from jkbench.records import teachers
     from jkbench.records.store import FINAL, Store
 
     made, _ = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
     loaded = Store(folder).read(made.task.name)
-    networks = recipe.present(folder, made.task, made.trials[0].datasets)
+    networks = teachers.present(folder, made.task, made.trials[0].datasets)
     results = [record for record in loaded.records.values() if record.status in FINAL]
     done = {record.id for record in results if not networks.are_others(record)}
     missing = [trial for trial in made.trials if trial.id not in done]
@@ -59,8 +59,8 @@ def plan(
         row = rows.setdefault(trial.row.label, {"method": trial.row.label, "trials": 0, "there": 0, "to_run": 0})
         row["trials"] += 1
         row["there" if trial.id in done else "to_run"] += 1
-        if trial.row.source.broken:
-            row["broken"] = trial.row.source.broken
+        if trial.row.plugin.broken:
+            row["broken"] = trial.row.plugin.broken
     answer = {
         "task": made.task.name,
         "trials": len(made.trials),

@@ -49,12 +49,12 @@ def reproduce(
     """Run the rows of a paper's tables, and write a page of published and measured numbers.
 
     Cells that have not been run stay empty and are counted. The same command again continues."""
-    from jkbench import preset as presets
+    from jkbench.papers import table as papers
 
-    paper = presets.load(preset)
+    paper = papers.load(preset)
     code = 0
     # all names are looked at before anything is run
-    tables = presets.tables_of(paper, table, task_name, reading)
+    tables = papers.tables_of(paper, table, task_name, reading)
     for (chosen, task), regimes in zip(tables, _regimes(tables, shots, folder), strict=True):
         if regimes != "" and not page_only:
             assert run.callback is not None
@@ -71,13 +71,13 @@ def _regimes(tables: list[tuple[Any, str]], shots: str | None, folder: Path) -> 
     """Of the regimes that were asked for, those that each table has columns of, as ``--shots``; None: all of them.
 
     `UserError` for a regime that none of the tables has: its trials would stand on no page."""
-    from jkbench import catalogue
-    from jkbench.report.reproduction import regimes
+    from jkbench.papers.compare import regimes
+    from jkbench.records import tasks as recorded_tasks
 
     asked = options.parse_shots(shots)
     if asked is None:
         return [None] * len(tables)
-    known = [regimes(table, catalogue.load(task, folder)) for table, task in tables]
+    known = [regimes(table, recorded_tasks.load(task, folder)) for table, task in tables]
     everywhere = list(dict.fromkeys(regime for of_table in known for regime in of_table))
     if strange := [str(regime) for regime in asked if regime not in everywhere]:
         which = f"the table of {tables[0][1]} has" if len(tables) == 1 else "these tables have"
@@ -88,11 +88,11 @@ def _regimes(tables: list[tuple[Any, str]], shots: str | None, folder: Path) -> 
 def _runnable(table: Any, task_name: str, reading: str | None, folder: Path) -> list[str]:
     """The methods of one reading, or of all that the task runs, but for those that it has nothing to run with; a word
     about each of these."""
-    from jkbench import catalogue
+    from jkbench.papers.compare import rows_of
     from jkbench.plugins.discovery import discover
-    from jkbench.report.reproduction import rows_of
+    from jkbench.records import tasks as recorded_tasks
 
-    task, index = catalogue.load(task_name, folder), discover(())
+    task, index = recorded_tasks.load(task_name, folder), discover(())
     methods: dict[str, None] = {}
     told: dict[str, None] = {}
     for name in [reading] if reading else table.readings_of(task_name):
@@ -116,24 +116,24 @@ def _run_options(
 
 def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) -> None:
     """The page of one task; of a task that stands in, where it has records or was asked for."""
-    from jkbench import catalogue
     from jkbench.files import write_atomically
+    from jkbench.papers import figure as paper_figure
+    from jkbench.papers.compare import compare, render
     from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
     from jkbench.records.store import Store
-    from jkbench.report import reproduction_figure
-    from jkbench.report.reproduction import compare, render
 
     loaded = Store(folder).read(task_name)
     if not wanted and not loaded.records:
         return
-    page = compare(table, catalogue.load(task_name, folder), discover(()), loaded)
+    page = compare(table, recorded_tasks.load(task_name, folder), discover(()), loaded)
     path = folder / f"{preset}-{task_name}.md"
-    drawn, image = path.with_suffix(".png"), reproduction_figure.draw(page)
+    drawn, image = path.with_suffix(".png"), paper_figure.draw(page)
     if image is None:
         drawn.unlink(missing_ok=True)
     else:
         write_atomically(drawn, image)
-    write_atomically(path, render(page, (reproduction_figure.says(page), drawn.name) if image else None))
+    write_atomically(path, render(page, (paper_figure.says(page), drawn.name) if image else None))
     click.echo(f"{path}: {'; '.join(page.done)}".replace("`", ""))
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

@@ -17,8 +17,8 @@ from jkbench.errors import UserError, unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jkbench.execute import Setup
-    from jkbench.execute.processes import Workers
+    from jkbench.execute import Machine
+    from jkbench.execute.backends.processes import Workers
     from jkbench.plan import Plan, Trial
     from jkbench.records.schema import Record
     from jkbench.records.store import Store
@@ -69,10 +69,11 @@ def run(
     """Run what is missing of a task, and show its table.
 
     The same command again continues where it was stopped."""
-    from jkbench import catalogue, places
     from jkbench.errors import Collector
     from jkbench.execute import started
-    from jkbench.progress import plain_warnings
+    from jkbench.execute.progress import plain_warnings
+    from jkbench.files import cache_folder
+    from jkbench.records import tasks as recorded_tasks
     from jkbench.records.store import Store
 
     plain_warnings()
@@ -97,12 +98,12 @@ def run(
         return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
     store = Store(folder)
     store.check_writable()
-    catalogue.keep(task_name, folder)
+    recorded_tasks.keep(task_name, folder)
     missing = missing_trials(plan, store)
     counts = {}
     if missing:
         known = store.read(plan.task.name).records
-        setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
+        setup = make_setup(folder, device, jobs, threads, timeout, missing, known, cache_folder())
         try:
             with started(missing, setup) as workers:
                 train_teacher(plan, missing, setup)
@@ -112,7 +113,7 @@ def run(
                     counts = execute(first, setup, store)
                     missing = [trial for trial in missing if trial not in first]
                     known = store.read(plan.task.name).records
-                    setup = make_setup(folder, device, jobs, threads, timeout, missing, known, places.cache())
+                    setup = make_setup(folder, device, jobs, threads, timeout, missing, known, cache_folder())
                 for status, count in execute(missing, setup, store, workers).items():
                     counts[status] = counts.get(status, 0) + count
         finally:
@@ -148,12 +149,12 @@ def cores() -> int:
 def make_setup(
     folder: Path, device: str, jobs: str, threads: int, timeout: float | None, trials: Sequence[Trial],
     known: Mapping[str, Record], cache: Path | None,
-) -> Setup:  # fmt: skip
+) -> Machine:  # fmt: skip
     """How these trials run here: as many at a time as are wanted, or as cores and memory allow.
 
     What a trial takes is read off the task's ``known`` records. `UserError` where more are wanted than memory holds.
     """
-    from jkbench.execute import Setup, memory
+    from jkbench.execute import Machine, memory
     from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 
     if device == "auto":
@@ -172,26 +173,23 @@ def make_setup(
     else:
         number = memory.jobs(wanted, most, memory.available_mb(), peak or memory.ASSUMED_MB, "the machine's memory")
     number = min(number, max(len(trials), 1))
-    return Setup(folder.resolve(), cache, device, number, threads, timeout, seconds_by_cell(known.values()))
+    return Machine(folder.resolve(), cache, device, number, threads, timeout, seconds_by_cell(known.values()))
 
 
 def measuring(trials: list[Trial], known: Mapping[str, Record], device: str, jobs: str) -> list[Trial]:
     """The trials that run alone first: on a GPU whose memory is to be shared, one of every row, of its largest regime,
     until records tell how much a trial takes."""
     from jkbench.records.timings import peak_memory_mb
+    from jkbench.tasks.shots import size
 
     if device != "cuda" or parse_jobs(jobs) is not None or peak_memory_mb(known.values(), on_gpu=True) is not None:
         return []
     largest: dict[str, Trial] = {}
     for trial in trials:
         other = largest.get(trial.row.label)
-        if other is None or _size(trial) > _size(other):
+        if other is None or size(trial.shots) > size(other.shots):
             largest[trial.row.label] = trial
     return list(largest.values())
-
-
-def _size(trial: Trial) -> float:
-    return float("inf") if trial.shots == "full" else float(trial.shots)
 
 
 def shortened(plan: Plan) -> Plan:
@@ -209,11 +207,11 @@ def shortened(plan: Plan) -> Plan:
 
 def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
     """The plan's trials without a result of the present teacher and start, and a word about what is there."""
-    from jkbench import recipe
+    from jkbench.records import teachers
     from jkbench.records.store import FINAL
 
     loaded = store.fold(plan.task.name)
-    networks = recipe.present(store.folder, plan.task, plan.trials[0].datasets)
+    networks = teachers.present(store.folder, plan.task, plan.trials[0].datasets)
     results = [record for record in loaded.records.values() if record.status in FINAL]
     of_another = {record.id for record in results if networks.are_others(record)}
     done = {record.id for record in results} - of_another
@@ -236,11 +234,11 @@ def missing_trials(plan: Plan, store: Store, tell: bool = True) -> list[Trial]:
 
 
 def execute(
-    trials: list[Trial], setup: Setup, store: Store | None, workers: Workers | None = None
+    trials: list[Trial], setup: Machine, store: Store | None, workers: Workers | None = None
 ) -> dict[str, int]:  # fmt: skip
     """Run the trials and keep each record as it comes; how many ended in which status."""
     from jkbench import execute as backends
-    from jkbench.progress import Progress
+    from jkbench.execute.progress import Progress
 
     counts: dict[str, int] = {}
     with Progress({trial.id: trial.name for trial in trials}) as progress:
@@ -258,42 +256,44 @@ def execute(
     return counts
 
 
-def train_teacher(plan: Plan, trials: list[Trial], setup: Setup) -> None:
+def train_teacher(plan: Plan, trials: list[Trial], setup: Machine) -> None:
     """See that the task's networks and images fit together; train its teacher, and its pre-trained student where a row
     starts from one, or check the kept ones."""
-    sound = [trial for trial in trials if not trial.row.source.broken]
+    sound = [trial for trial in trials if not trial.row.plugin.broken]
     if not sound:
         return
     from functools import partial
 
     import torch
 
-    from jkbench import recipe
-    from jkbench.engine import environment, reference, resident
+    from jkbench.engine import environment
+    from jkbench.engine import images as image_sets
+    from jkbench.engine import teacher as networks
     from jkbench.engine.trial import check_fit
-    from jkbench.progress import Progress
+    from jkbench.execute.progress import Progress
+    from jkbench.records import teachers
 
     environment.prepare()
     torch.set_num_threads(setup.threads)  # as in the trials: the same bits whichever process trains it
-    data = resident.of_task(plan.task, sound[0].datasets)
+    data = image_sets.of_task(plan.task, sound[0].datasets)
     rows = {trial.row.label: trial.row for trial in sound}.values()
     depths = {
         str(row.parameters[parameter.name])
         for row in rows
-        for parameter in row.source.parameters
+        for parameter in row.plugin.parameters
         if parameter.annotation == "Depth"
     }
     check_fit(plan.task, data, {trial.shots for trial in sound}, depths)
-    roles: list[recipe.Role] = ["teacher"]
-    if any(row.source.facts.get("starts_pretrained") for row in rows):
+    roles: list[teachers.Role] = ["teacher"]
+    if any(row.plugin.facts.get("starts_pretrained") for row in rows):
         roles.append("student")
     with Progress({}) as progress:
         for role in roles:
-            made = recipe.of_task(plan.task, sound[0].datasets, role)
+            made = teachers.of_task(plan.task, sound[0].datasets, role)
             if made is None:
                 continue
             told = partial(progress.training, role)
-            trained = reference.obtain(setup.folder, made, data.source, environment.device(setup.device), told)
+            trained = networks.obtain(setup.folder, made, data.source, environment.device(setup.device), told)
             progress.say(f"{role if role == 'teacher' else 'pre-trained student'} {trained.describe()}")
 
 
@@ -306,7 +306,7 @@ def show(plan: Plan, index: Any, store: Store, counts: dict[str, int]) -> None:
     """The task's table as it now is (of candidates on validation images: these alone), and where things are."""
     from rich.console import Console
 
-    from jkbench.report.current import choose
+    from jkbench.records.select import choose
     from jkbench.report.terminal import terminal_table
 
     split, loaded = plan.trials[0].split, store.read(plan.task.name)

@@ -25,11 +25,11 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     """Count the records of every task.
 
     Finished, failed, of earlier code, not folded yet, unreadable."""
-    from jkbench import catalogue
     from jkbench.errors import UserError
     from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
+    from jkbench.records.select import is_current
     from jkbench.records.store import Store
-    from jkbench.report.current import is_current
 
     store, index = Store(folder), discover(plugins)
     answer: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         entry["status"] = dict(sorted(Counter(record.status for record in loaded.records.values()).items()))
         entry["split"] = dict(sorted(Counter(record.split for record in loaded.records.values()).items()))
         try:
-            task = catalogue.load(name, folder)
+            task = recorded_tasks.load(name, folder)
             entry["stale"] = sum(not is_current(record, task, index) for record in loaded.records.values())
         except UserError as error:
             entry["problem"] = str(error)

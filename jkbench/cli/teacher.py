@@ -12,8 +12,8 @@ from jkbench.cli import options
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.engine.resident import Loaded
-    from jkbench.recipe import Recipe
+    from jkbench.engine.images import LoadedDataset
+    from jkbench.records.teachers import Recipe
 
 EPILOG = """\b
 Examples:
@@ -37,10 +37,10 @@ def list_(folder: Path, as_json: bool) -> None:
     """Say what reference networks are kept: recipe, accuracy, and the hash of their weights.
 
     Pre-trained ones are kept beside the data, for all leaderboards."""
-    from jkbench import places
-    from jkbench.network_file import described
+    from jkbench.files import data_folder
+    from jkbench.records.weights import described
 
-    kept = [*(folder / "teachers").glob("*.safetensors"), *(places.data() / "weights").glob("*.safetensors")]
+    kept = [*(folder / "teachers").glob("*.safetensors"), *(data_folder() / "weights").glob("*.safetensors")]
     found = [(file, described(file)) for file in sorted(kept)]
     if as_json:
         told = [{"file": str(file), "damaged": net is None, **(net.model_dump() if net else {})} for file, net in found]
@@ -77,14 +77,15 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
     """Train a task's teacher, where it is not kept yet."""
     import torch
 
-    from jkbench.engine import environment, reference
-    from jkbench.progress import Progress
+    from jkbench.engine import environment
+    from jkbench.engine import teacher as networks
+    from jkbench.execute.progress import Progress
 
     recipe, images = _of_task(task_name, plugins, folder)
     environment.prepare()
     torch.set_num_threads(threads)
     with Progress({}) as progress:
-        trained = reference.obtain(
+        trained = networks.obtain(
             folder.resolve(), recipe, images, environment.device(device),
             lambda step, steps: progress.training("teacher", step, steps),
         )  # fmt: skip
@@ -98,9 +99,9 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
 @options.leaderboard_folder
 def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
     """Write a task's teacher into FILE, for another machine."""
-    from jkbench.engine.reference import load
+    from jkbench.engine.teacher import load
     from jkbench.files import write_atomically
-    from jkbench.recipe import path
+    from jkbench.records.teachers import path
 
     recipe, images = _of_task(task_name, plugins, folder)
     kept = path(folder, recipe)
@@ -124,7 +125,7 @@ def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path,
     """Take a task's teacher from FILE. Damaged ones, and those of another recipe or other images, are refused.
 
     Of a teacher that is pre-trained, FILE may also hold timm's own weights (safetensors)."""
-    from jkbench.engine.reference import adopt
+    from jkbench.engine.teacher import adopt
 
     recipe, images = _of_task(task_name, plugins, folder, role)
     found = adopt(file, folder.resolve(), recipe, images, _cpu())
@@ -137,21 +138,24 @@ def _cpu() -> Any:
     return torch.device("cpu")
 
 
-def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher") -> tuple[Recipe, Loaded]:
+def _of_task(
+    task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher"
+) -> tuple[Recipe, LoadedDataset]:
     """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it goes with.
 
     Those that a pre-trained network has seen are not here, and the target's need not be: what counts is their size.
     """
     import numpy as np
 
-    from jkbench import catalogue, recipe
     from jkbench.data.arrays import Split
-    from jkbench.engine import resident
+    from jkbench.engine import images as image_sets
     from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
+    from jkbench.records import teachers
 
-    task, index = catalogue.load(task_name, folder), discover(plugins)
+    task, index = recorded_tasks.load(task_name, folder), discover(plugins)
     sources = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
-    made = recipe.of_task(task, sources, role)
+    made = teachers.of_task(task, sources, role)
     if made is None and task.teacher is not None:
         raise UserError(f"{task.name} has no student that learnt what its teacher has")
     if made is None:
@@ -159,5 +163,5 @@ def _of_task(task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any 
     size = task.target.size
     if made.pretrained is not None and size is not None:
         none = Split(np.empty((0, size, size, 3), np.uint8), np.empty(0, np.int64))
-        return made, resident.Loaded({"train": none}, (), "")
-    return made, resident.of_task(task, sources).source
+        return made, image_sets.LoadedDataset({"train": none}, (), "")
+    return made, image_sets.of_task(task, sources).source

@@ -8,6 +8,7 @@ import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
+from jkbench.tasks.shots import size
 
 
 def measure(
@@ -15,29 +16,30 @@ def measure(
     device_name: str, out: Path,
 ) -> int:  # fmt: skip
     """Train these rows again at the largest of the regimes, and write the page of their terms."""
-    from jkbench import places
     from jkbench.cli.run import check_device, train_teacher
-    from jkbench.execute import Setup
+    from jkbench.execute import Machine
+    from jkbench.files import cache_folder
 
     check_device(device_name)
     plan, _ = options.make_plan(task_name, methods, plugins, shots, seeds or "1", "test", folder)
     for row in plan.rows:
-        if row.source.broken:
-            raise UserError(str(row.source.broken), "name other methods with --methods, or mend the file")
+        if row.plugin.broken:
+            raise UserError(str(row.plugin.broken), "name other methods with --methods, or mend the file")
     regimes = list(dict.fromkeys(trial.shots for trial in plan.trials))
-    largest = max(regimes, key=lambda regime: float("inf") if regime == "full" else float(regime))
+    largest = max(regimes, key=size)
     trials = [trial for trial in plan.trials if trial.shots == largest]
 
     import torch
 
     from jkbench.engine import environment
     from jkbench.engine.trial import Where
-    from jkbench.report.wording import per_class, settings
-    from jkbench.theory import terms
+    from jkbench.papers.theory import terms
+    from jkbench.report.wording import settings
+    from jkbench.tasks.shots import per_class
 
     device = environment.device(device_name)
     torch.set_num_threads(1)  # as in the trials of `jkbench run`: the same bits
-    setup = Setup(folder.resolve(), places.cache(), device.type)
+    setup = Machine(folder.resolve(), cache_folder(), device.type)
     train_teacher(plan, trials, setup)
     curves, reaches = terms.measure(trials, Where(device, setup.folder, setup.cache))
     task = plan.task

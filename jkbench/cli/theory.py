@@ -102,7 +102,7 @@ def theory(
             raise click.UsageError(f"{option} belongs to --bound TASK or --terms TASK")
     import torch
 
-    from jkbench.theory.page import write
+    from jkbench.papers.theory.page import write
 
     torch.set_num_threads(1)
     written, checks, bounds = write(out, quick)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jkbench import fingerprint
+from jkbench import hashing
 from jkbench.errors import UserError
-from jkbench.streams import numpy_stream
+from jkbench.seeds import numpy_stream
 
 SPLITS = ("train", "validation", "test")
 PART = 2**23
@@ -48,7 +48,7 @@ class Split:
         if self.at is None:
             return self.stored
         found = self.stored[self.at]
-        let_go(self.stored)
+        release(self.stored)
         return found
 
     @property
@@ -62,7 +62,7 @@ class Split:
         for start in range(0, self.shape[0], size):
             stop = start + size
             yield self.stored[start:stop] if self.at is None else self.stored[self.at[start:stop]]
-            let_go(self.stored)
+            release(self.stored)
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Split:
         """The images at these positions, or where a mask is true."""
@@ -102,7 +102,7 @@ def at_once(shape: Sequence[int]) -> int:
     return max(1, PART // int(np.prod(shape[1:])))
 
 
-def let_go(stored: NDArray[Any]) -> None:
+def release(stored: NDArray[Any]) -> None:
     """What has been read of a memory map counts as this process's memory until it is let go of."""
     held = getattr(stored, "_mmap", None)
     if held is not None and hasattr(mmap, "MADV_DONTNEED"):
@@ -151,7 +151,7 @@ def content(splits: Mapping[str, Split]) -> str:
             yield from (np.ascontiguousarray(part).data for part in split.parts())
             yield split.labels.astype("<i8").tobytes()
 
-    return fingerprint.of_parts(parts())
+    return hashing.of_parts(parts())
 
 
 def carve(images: NDArray[np.uint8], labels: NDArray[np.int64], validation: int, test: int) -> dict[str, Split]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jkbench import places
 from jkbench.data import prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.streams import numpy_stream
+from jkbench.files import data_folder
+from jkbench.seeds import numpy_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,7 +79,7 @@ def _at_size(
                 if own is None:
                     made = prepared.fetched(name, lambda folder: decoded(name, files(folder), size, folder))
                 else:
-                    made = resized(prepared.kept(name, classes, ""), size, places.data())
+                    made = resized(prepared.kept(name, classes, ""), size, data_folder())
                 prepared.keep(target, classes, "", made, origin)
     if origin:
         check_origin(name, [size], origin)
@@ -99,7 +99,7 @@ def imported_size(name: str) -> int | None:
 
 def sizes(name: str) -> list[int]:
     """The sides in pixels that are prepared, smallest first."""
-    ends = (folder.name.removeprefix(f"{name}-") for folder in places.data().glob(f"{name}-*"))
+    ends = (folder.name.removeprefix(f"{name}-") for folder in data_folder().glob(f"{name}-*"))
     return sorted(int(end) for end in ends if end.isdecimal() and prepared.is_prepared(f"{name}-{end}"))
 
 

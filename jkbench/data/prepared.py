@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jkbench import places
-from jkbench.data import arrays, hashed
+from jkbench.data import arrays
+from jkbench.data import content as content_hash
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.files import locked
+from jkbench.files import data_folder, locked
 
 PARTS = ("train", "validation", "test")
 NEEDED = ("train", "test")
@@ -36,7 +36,7 @@ SET = "make room or permission, or set JKBENCH_DATA to another folder"
 
 def path(name: str) -> Path:
     """The folder of a data set's images, once they are prepared."""
-    return places.data() / name
+    return data_folder() / name
 
 
 def is_prepared(name: str) -> bool:
@@ -66,7 +66,7 @@ def alone(name: str) -> Iterator[None]:
     """One process prepares, the others wait for it."""
     with ExitStack() as held:
         try:
-            held.enter_context(locked(places.data() / f".{name}.lock"))
+            held.enter_context(locked(data_folder() / f".{name}.lock"))
         except UserError as error:
             raise UserError(f"the data folder: {error.message}", SET) from None
         yield
@@ -74,7 +74,7 @@ def alone(name: str) -> Iterator[None]:
 
 def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[str, Split]:
     """What ``fetch`` brings; `UserError` where it fails."""
-    folder = places.data() / "downloads" / name
+    folder = data_folder() / "downloads" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,7 +105,7 @@ def kept(name: str, classes: Sequence[str], content: str, again: str = "") -> di
             if (folder / f"{part}_images.npy").is_file()
         }
         files = [folder / f"{part}_{kind}.npy" for part in held for kind in ("images", "labels")]
-        found = hashed.of_files(files, lambda: content_of(held))
+        found = content_hash.of_files(files, lambda: content_of(held))
     except (OSError, ValueError, EOFError, TypeError, KeyError) as error:
         raise UserError(f"the images in {folder} are damaged: {error}", again) from None
     if told.get("content") != found:

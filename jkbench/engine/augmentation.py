@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jkbench.task import Augmentation
+from jkbench.tasks.task import Augmentation
 
 
 def augmented(x: Tensor, how: Augmentation, stream: torch.Generator) -> Tensor:

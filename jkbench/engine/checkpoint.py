@@ -46,7 +46,7 @@ class Checkpoint:
             state["random"] = state["random"].cpu()
             if state["random_gpu"] is not None:
                 state["random_gpu"] = state["random_gpu"].cpu()
-            loop.go_on(state)
+            loop.resume(state)
         except FileNotFoundError:
             return 0
         except Exception as error:  # whatever is wrong with it

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.engine.kept_signals import CHUNK, SignalStore
-from jkbench.engine.resident import Resident
-from jkbench.engine.signals import Rows, Setting, SignalCache, Signals
+from jkbench.engine.images import ImageSet
+from jkbench.engine.signal_store import CHUNK, SignalStore
+from jkbench.engine.signals import JacobianRows, SignalCache, Signals, SignalSettings
 from jkbench.models.network import Network
 
 JACOBIANS = 1000
@@ -31,14 +31,14 @@ class Teaching:
     ``some_images``, those at ``some``, are for Jacobians of the correct class: None where the teacher does not know it.
     """
 
-    images: Resident
-    setting: Setting
+    images: ImageSet
+    setting: SignalSettings
     all_images: SignalCache
     some_images: SignalCache | None
     some: Tensor
 
 
-def teaching(teacher: Network, images: Resident, setting: Setting, store: SignalStore | None) -> Teaching:
+def teaching(teacher: Network, images: ImageSet, setting: SignalSettings, store: SignalStore | None) -> Teaching:
     """The teacher's side of a comparison; kept in ``store``, whose images are these."""
     count = min(JACOBIANS, len(images))
     some = (np.arange(count) * len(images)) // count  # images are ordered by class
@@ -76,7 +76,7 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
         for at, part in zip(torch.arange(len(rows)).split(CHUNK), teacher.some.split(CHUNK), strict=True):
             y = images.labels[part]
             live = Signals(student, images.read(part), y, teacher.setting, is_student=False)
-            of_student[at] = live.jacobian(Rows(maths.correct_rows(y)))[:, 0].double()
+            of_student[at] = live.jacobian(JacobianRows(maths.correct_rows(y)))[:, 0].double()
             del live
         found["jacobian_distance"] = float((of_student - of_teacher).square().sum(1).mean())
         found["jacobian_cosine"] = float(functional.cosine_similarity(of_student, of_teacher).mean())

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jkbench import fingerprint
+from jkbench import hashing
 from jkbench.engine.augmentation import augmented
-from jkbench.engine.resident import Resident
-from jkbench.engine.signals import Batch, Setting, SignalCache, Signals, TeacherSignals
-from jkbench.method import Method
+from jkbench.engine.images import ImageSet
+from jkbench.engine.signals import Batch, SignalCache, Signals, SignalSettings, TeacherSignals
 from jkbench.models.network import Network
-from jkbench.streams import numpy_stream, seed_of
-from jkbench.task import Training
+from jkbench.plugins.method import Method
+from jkbench.seeds import numpy_stream, seed_of
+from jkbench.tasks.task import Training
 
 CURVE_POINTS = 20
 
@@ -95,10 +95,10 @@ class Loop:
 
     def __init__(
         self,
-        images: Resident,
+        images: ImageSet,
         student: Network,
         training: Training,
-        setting: Setting,
+        setting: SignalSettings,
         seed: int,
         teacher: Network | None = None,
         cache: SignalCache | None = None,
@@ -130,7 +130,7 @@ class Loop:
     @property
     def order_hash(self) -> str:
         """The hash of all batches, in order."""
-        return fingerprint.of_bytes(*(part.astype("<i8").tobytes() + b"|" for part in self.order))
+        return hashing.of_bytes(*(part.astype("<i8").tobytes() + b"|" for part in self.order))
 
     @property
     def drop_step(self) -> int | None:
@@ -195,10 +195,10 @@ class Loop:
             if not self._stepped:
                 raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
             self._clock(step, began)
-        self.let_go()
+        self.release()
         self.trace.seconds = time.perf_counter() - began
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Of the last step's graph and gradients, which nobody reads any more."""
         self._student_signals = None
         for parameter in self._parameters:
@@ -220,7 +220,7 @@ class Loop:
             "random_gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
-    def go_on(self, state: Mapping[str, Any]) -> None:
+    def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state` of the same training, after `prepare`."""
         assert self._optimiser is not None
         self.student.load_state_dict(state["student"])

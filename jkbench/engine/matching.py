@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jkbench.engine.signals import Pair, Setting
+from jkbench.engine.signals import Pair, SignalSettings
 from jkbench.errors import Collector, UserError, unknown
 from jkbench.models.network import Network
-from jkbench.task import Matching, Task
+from jkbench.tasks.task import Matching, Task
 
 
 def sizes(network: Network, image: Tensor) -> dict[str, tuple[int, int]]:
@@ -21,13 +21,13 @@ def sizes(network: Network, image: Tensor) -> dict[str, tuple[int, int]]:
     return {name: (value.shape[2], value.shape[3]) for name, value in maps.items()}
 
 
-def setting(student: Network, teacher: Network | None, task: Task, image: Tensor) -> Setting:
+def setting(student: Network, teacher: Network | None, task: Task, image: Tensor) -> SignalSettings:
     """What the signals of a task's trials have in common. ``image`` is any one image, 1×C×H×W."""
     pairs = () if teacher is None else matched_layers(student, teacher, task.matching, image)
     layers = ""
     if teacher is not None and not pairs:
         layers = f"the student has {_told(sizes(student, image))}; the teacher has {_told(sizes(teacher, image))}"
-    return Setting(pairs, task.same_labels, task.matching.batch_norm, layers)
+    return SignalSettings(pairs, task.same_labels, task.matching.batch_norm, layers)
 
 
 def _told(sizes: dict[str, tuple[int, int]]) -> str:

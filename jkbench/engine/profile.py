@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from jkbench.engine import environment, resident
+from jkbench.engine import environment
+from jkbench.engine import images as image_sets
 from jkbench.engine.loop import Loop
 from jkbench.engine.signals import Batch, Signals
-from jkbench.engine.trial import Ready, Where, kept_references, make_ready
+from jkbench.engine.trial import Ready, Where, make_ready, trained_networks
 from jkbench.maths import cross_entropy
-from jkbench.method import Method
 from jkbench.plan import Trial
+from jkbench.plugins.method import Method
 
 WARM_UP = 10
 STEPS = 40
@@ -168,14 +169,14 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
             taken += _seconds(partial(loop.unbudgeted_step, method), where.device, 1)
     costs = []
     for _, loop, _ in named:
-        loop.let_go()
+        loop.release()
     for (label, loop, method), (operations, moved), taken in zip(named, counted, times, strict=True):
         environment.trim()
         environment.reset_peak_memory(where.device)
         before = environment.peak_memory_mb(where.device)
         loop.unbudgeted_step(method)
         peak = environment.peak_memory_mb(where.device)
-        loop.let_go()
+        loop.release()
         median = statistics.median(taken[WARM_UP:])
         costs.append(
             StepCost(
@@ -192,8 +193,8 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
 
 
 def _ready(trial: Trial, where: Where) -> Ready:
-    data = resident.of_task(trial.task, trial.datasets)
-    return make_ready(trial, where.device, data, kept_references(trial, where, data))
+    data = image_sets.of_task(trial.task, trial.datasets)
+    return make_ready(trial, where.device, data, trained_networks(trial, where, data))
 
 
 def _count(loop: Loop, method: Method) -> tuple[float, float]:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from jkbench.engine.fidelity import Teaching, fidelity
-from jkbench.engine.resident import Resident
+from jkbench.engine.images import ImageSet
 from jkbench.models.network import Network
-from jkbench.streams import seed_of
+from jkbench.seeds import seed_of
 
 CHUNK = 256
 PIXELS = 2**16
@@ -19,7 +19,7 @@ PIXELS = 2**16
 ECE_BINS = 15
 
 
-def logits(network: Network, images: Resident, noise_std: float = 0.0, draw: int = 0) -> Tensor:
+def logits(network: Network, images: ImageSet, noise_std: float = 0.0, draw: int = 0) -> Tensor:
     """Logits N×k in evaluation mode, of images with Gaussian noise added after normalisation.
 
     The noise is the same for every method and seed, drawn on the host so that it is the same on every device.
@@ -28,7 +28,7 @@ def logits(network: Network, images: Resident, noise_std: float = 0.0, draw: int
 
 
 @torch.no_grad()
-def outputs(network: Network, images: Resident, noise_std: float = 0.0, draw: int = 0) -> tuple[Tensor, Tensor]:
+def outputs(network: Network, images: ImageSet, noise_std: float = 0.0, draw: int = 0) -> tuple[Tensor, Tensor]:
     """As `logits`: logits by label N×k, and those that are comparable to the teacher's, N×K, of the same pass."""
     network.eval()
     stream = torch.Generator().manual_seed(seed_of("test-noise", noise_std, draw))
@@ -66,7 +66,7 @@ def calibration_error(scores: Tensor, labels: Tensor, bins: int = ECE_BINS) -> f
 
 
 def score(
-    network: Network, images: Resident, teacher: Teaching | None, noise: Sequence[float], draws: int
+    network: Network, images: ImageSet, teacher: Teaching | None, noise: Sequence[float], draws: int
 ) -> tuple[dict[str, float], list[int]]:
     """Metrics by name, and the predicted labels. ``teacher`` where the task has one."""
     clean, comparable = outputs(network, images)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.engine.kept_signals import CHUNK, Mapped, Positions, SignalStore, Values
-from jkbench.engine.resident import Resident
+from jkbench.engine.images import ImageSet
+from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.errors import UserError
 from jkbench.models.batchnorm import batch_norm_statistics, norms
 from jkbench.models.network import Network, Outputs
@@ -30,7 +30,7 @@ CACHE_LIMIT = 2**30
 
 
 @dataclass(frozen=True)
-class Rows:
+class JacobianRows:
     """Rows of a Jacobian: indices B×R into the logits of one head. Named rows depend on the image alone."""
 
     index: Tensor
@@ -59,9 +59,9 @@ class Batch:
     """The stream ``noise`` of this trial: the one source of randomness in a method."""
 
     @property
-    def correct(self) -> Rows:
+    def correct(self) -> JacobianRows:
         """The row of the correct class, of the head that learns the labels."""
-        return Rows(maths.correct_rows(self.y), "logits", "correct")
+        return JacobianRows(maths.correct_rows(self.y), "logits", "correct")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SignalSettings:
     """What the signals of a trial have in common."""
 
     pairs: tuple[Pair, ...]
@@ -108,7 +108,7 @@ class Signals:
         network: Network,
         x: Tensor,
         y: Tensor,
-        setting: Setting,
+        setting: SignalSettings,
         is_student: bool,
         modules: Mapping[str, nn.Module] | None = None,
         record: bool = True,
@@ -203,7 +203,7 @@ class Signals:
         """Attention maps of the matched layers, each B×h×w, shallow to deep."""
         return [self._constant(self._map(self._outputs, pair)) for pair in self._setting.select(layers)]
 
-    def rows(self, choice: str) -> Rows:
+    def rows(self, choice: str) -> JacobianRows:
         """Rows to match: ``correct`` class, ``largest`` output of this network, ``top:J``, ``full``, or ``auto``:
         the correct class where the labels are the teacher's own, else its largest output.
 
@@ -220,17 +220,17 @@ class Signals:
                 raise UserError(
                     "the teacher has no output for the correct class here", "take rows=largest or rows=auto"
                 )
-            return Rows(maths.correct_rows(self._y), name=name)
+            return JacobianRows(maths.correct_rows(self._y), name=name)
         if kind == "largest":
-            return Rows(maths.largest_rows(self.teacher_logits), name=name)
+            return JacobianRows(maths.largest_rows(self.teacher_logits), name=name)
         if kind == "top" and count.isdecimal():
-            return Rows(maths.top_rows(self.teacher_logits, int(count)), name=name)
+            return JacobianRows(maths.top_rows(self.teacher_logits, int(count)), name=name)
         if kind == "full":
             outputs = self.teacher_logits.shape[1]
-            return Rows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=name)
+            return JacobianRows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=name)
         raise UserError(f"there are no rows {choice!r}", "auto, correct, largest, top:J, full")
 
-    def jacobian(self, rows: Rows) -> Tensor:
+    def jacobian(self, rows: JacobianRows) -> Tensor:
         """Rows of the Jacobian of the logits by the inputs, B×R×D."""
         if rows.head == "logits" and not self._is_student and not self._setting.same_labels:
             raise UserError("the teacher has no output for the correct class", "take teacher.rows('largest') or 'auto'")
@@ -281,8 +281,8 @@ class SignalCache:
     def __init__(
         self,
         network: Network,
-        images: Resident,
-        setting: Setting,
+        images: ImageSet,
+        setting: SignalSettings,
         store: SignalStore | None = None,
         positions: Positions | None = None,
     ) -> None:
@@ -341,7 +341,7 @@ class SignalCache:
 class TeacherSignals(Signals):
     """The teacher's signals on images as they are: read from the cache by position, live where it keeps none."""
 
-    def __init__(self, network: Network, batch: Batch, setting: Setting, cache: SignalCache) -> None:
+    def __init__(self, network: Network, batch: Batch, setting: SignalSettings, cache: SignalCache) -> None:
         super().__init__(network, batch.x, batch.y, setting, is_student=False)
         self._live = Signals(network, batch.x, batch.y, setting, is_student=False)
         self._cache = cache
@@ -370,7 +370,7 @@ class TeacherSignals(Signals):
 
         return [self._get(f"attention {pair}", one(pairs.index(pair))) for pair in self._setting.select(layers)]
 
-    def jacobian(self, rows: Rows) -> Tensor:
+    def jacobian(self, rows: JacobianRows) -> Tensor:
         """Rows of the Jacobian, B×R×D: kept where the rows bear a name."""
         name = rows.name
         if name is None or (name == "correct" and not self._setting.same_labels):

@@ -12,24 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jkbench import recipe
 from jkbench.data.arrays import Split, subset
-from jkbench.engine import environment, matching, reference, resident, scoring
+from jkbench.engine import environment, matching, scoring
+from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
 from jkbench.engine.fidelity import Teaching, teaching
-from jkbench.engine.kept_signals import SignalStore
+from jkbench.engine.images import ImageSet, TaskData
 from jkbench.engine.loop import Diverged, Loop, Start, TimedOut
-from jkbench.engine.reference import Reference
-from jkbench.engine.resident import Resident, TaskData
+from jkbench.engine.signal_store import SignalStore
 from jkbench.engine.signals import SignalCache
+from jkbench.engine.teacher import TrainedNetwork
 from jkbench.errors import Collector, UserError
-from jkbench.method import Method
 from jkbench.models.network import Network, build, placed, seeded
-from jkbench.plan import Trial
+from jkbench.plan import Trial, record_fields
 from jkbench.plugins.loading import load
-from jkbench.records import schema
-from jkbench.records.blank import blank
+from jkbench.plugins.method import Method
+from jkbench.records import schema, teachers
 from jkbench.records.schema import Record
-from jkbench.task import REVISION, Task
+from jkbench.tasks.shots import Shots, SplitName
+from jkbench.tasks.task import REVISION, Task
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Where:
 def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, whatever happens in it; only Ctrl-C and the like are raised."""
     environment.prepare()
-    base = blank(trial) | {"environment": environment.describe(where.device)}
+    base = record_fields(trial) | {"environment": environment.describe(where.device)}
     ready: Ready | None = None
 
     def record(**outcome: Any) -> Record:
@@ -57,9 +58,9 @@ def run(trial: Trial, where: Where) -> Record:
 
     try:
         with seeded("layers", trial.seed):  # whatever a layer draws for itself (dropout) is the trial's own
-            data = resident.of_task(trial.task, trial.datasets)
+            data = image_sets.of_task(trial.task, trial.datasets)
             environment.reset_peak_memory(where.device)
-            references = kept_references(trial, where, data)
+            references = trained_networks(trial, where, data)
             ready = make_ready(trial, where.device, data, references, where.timeout, cache=where.cache)
             metrics, predicted = train_and_score(ready)
         return record(status="ok", metrics=metrics, predictions=schema.pack_labels(predicted))
@@ -71,7 +72,7 @@ def run(trial: Trial, where: Where) -> Record:
         return record(status="oom", message=str(error).split("\n")[0] or "out of memory")
     except UserError as error:
         # records are committed: a folder may hold a user's name
-        folders = (where.folder, trial.row.source.path.parent.resolve(), trial.row.source.path.parent)
+        folders = (where.folder, trial.row.plugin.path.parent.resolve(), trial.row.plugin.path.parent)
         message = str(error)
         for folder in folders:
             message = message.replace(f"{folder}/", "")
@@ -95,26 +96,26 @@ class Ready:
     method: Method
     loop: Loop
     student: Network
-    teacher: Reference | None
-    scored: Resident
+    teacher: TrainedNetwork | None
+    scored: ImageSet
     teaching: Teaching | None
     data: schema.Data
     pairing: schema.Pairing
-    started_from: Reference | None = None
+    started_from: TrainedNetwork | None = None
 
 
-References = Callable[[recipe.Role], Reference]
+Networks = Callable[[teachers.Role], TrainedNetwork]
 """The trained network of a role; `UserError` where the task has none."""
 
 
-def kept_references(trial: Trial, where: Where, data: TaskData) -> References:
+def trained_networks(trial: Trial, where: Where, data: TaskData) -> Networks:
     """The reference networks of the leaderboard folder, trained there when they are missing."""
 
-    def obtain(role: recipe.Role) -> Reference:
-        made = recipe.of_task(trial.task, trial.datasets, role)
+    def obtain(role: teachers.Role) -> TrainedNetwork:
+        made = teachers.of_task(trial.task, trial.datasets, role)
         if made is None:
             raise UserError(f"a {trial.task.kind} task has no teacher, and no student that saw what it saw")
-        return reference.obtain(where.folder, made, data.source, where.device)
+        return networks.obtain(where.folder, made, data.source, where.device)
 
     return obtain
 
@@ -123,7 +124,7 @@ def make_ready(
     trial: Trial,
     device: torch.device,
     data: TaskData,
-    references: References,
+    references: Networks,
     timeout: float | None = None,
     kind: type[Loop] = Loop,
     cache: Path | None = None,
@@ -133,16 +134,16 @@ def make_ready(
     ``kind`` is the class of the loop: one that watches, for `jkbench check`.
     """
     task = trial.task
-    method: Method = load(trial.row.source)(**trial.row.parameters)
+    method: Method = load(trial.row.plugin)(**trial.row.parameters)
     teacher = references("teacher") if task.teacher is not None else None
     splits = data.target.splits
     pool = training_pool(splits, trial.split)
     chosen = subset(splits[pool].labels, trial.shots, trial.seed)
     taken = splits[pool].take(chosen)
-    train = resident.reside(taken, data.normalisation, device)
+    train = image_sets.on_device(taken, data.normalisation, device)
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
-    started_from: list[Reference] = []
+    started_from: list[TrainedNetwork] = []
 
     def pretrained() -> Mapping[str, Tensor]:
         found = references("student")
@@ -153,7 +154,7 @@ def make_ready(
     placed(student, device)
     network = None if teacher is None else teacher.network
     setting = matching.setting(student, network, task, train.read(slice(0, 1)))
-    scored = resident.reside(splits[trial.split], data.normalisation, device)
+    scored = image_sets.on_device(splits[trial.split], data.normalisation, device)
     signals = taught = None
     if teacher is not None:
         stores = {
@@ -179,19 +180,19 @@ def make_ready(
             scored_images=len(splits[trial.split]),
             classes=len(data.target.classes),
         ),
-        pairing=_pairing(resident.pixel_hash(taken, train), initial, loop),
+        pairing=_pairing(image_sets.pixel_hash(taken, train), initial, loop),
         started_from=started_from[0] if started_from else None,
     )
 
 
-def training_pool(splits: Mapping[str, Split], scored: schema.Split) -> str:
+def training_pool(splits: Mapping[str, Split], scored: SplitName) -> str:
     """The split that training images are drawn from: where validation images are training images, the others for
     trials that are scored on them."""
     return "selection" if scored == "validation" and "selection" in splits else "train"
 
 
 def signal_store(
-    cache: Path, task: Task, data: TaskData, pool: str, teacher: Reference, device: torch.device
+    cache: Path, task: Task, data: TaskData, pool: str, teacher: TrainedNetwork, device: torch.device
 ) -> SignalStore:
     """Where the teacher's signals on a split of the task's images are kept: named by all that decides their values."""
     mean, std = (statistic.flatten().tolist() for statistic in data.normalisation)
@@ -212,7 +213,7 @@ def signal_store(
 
 
 def check_fit(
-    task: Task, data: TaskData, shots: Iterable[schema.Shots], depths: Iterable[str] = ()
+    task: Task, data: TaskData, shots: Iterable[Shots], depths: Iterable[str] = ()
 ) -> None:  # fmt: skip
     """Build the task's networks once and ask for its regimes and for the ``depths`` that rows match at, before anything
     is trained. `UserError` tells all."""
@@ -285,7 +286,7 @@ def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
     return build(task.student.architecture, channels, size, len(data.target.classes), trial.seed, outputs)
 
 
-def _pretrained(task: Task, student: Reference, initial: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _pretrained(task: Task, student: TrainedNetwork, initial: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights that carry over: all where the labels are the same; else the body's, and those of its head as the
     head for the teacher's outputs, where both are of the same classes."""
     if task.same_labels:
@@ -313,7 +314,7 @@ def _pairing(subset_hash: str, initial: Mapping[str, Tensor], loop: Loop) -> sch
     common = {name: value for name, value in initial.items() if not name.startswith("teacher_head.")}
     return schema.Pairing(
         subset=subset_hash,
-        initial=reference.weights_hash(common),
+        initial=networks.weights_hash(common),
         order=loop.order_hash,
     )
 
@@ -357,7 +358,7 @@ def facts(ready: Ready, where: Where) -> dict[str, Any]:
     }
     if ready.teacher is not None:
         made = ready.teacher.recipe
-        found["teacher"] = schema.Teacher(
+        found["teacher"] = schema.TeacherUsed(
             recipe=made.hash,
             weights=ready.teacher.weights,
             architecture=made.architecture,

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jkbench.plan import Trial
-from jkbench.records.blank import blank
+from jkbench.plan import Trial, record_fields
 from jkbench.records.schema import Record
-from jkbench.records.timings import Cell
+from jkbench.records.timings import CellKey
 
 if TYPE_CHECKING:
-    from jkbench.execute.processes import Workers
+    from jkbench.execute.backends.processes import Workers
 
 
 @dataclass(frozen=True)
-class Setup:
+class Machine:
     """How trials are run on this machine. ``threads`` and ``jobs`` are numbers, ``device`` is cpu or cuda; the
     teacher's signals are kept in ``cache`` for other trials and processes, where there is one."""
 
@@ -28,14 +27,14 @@ class Setup:
     jobs: int = 1
     threads: int = 1
     timeout: float | None = None
-    expected: Mapping[Cell, float] = field(default_factory=dict)
+    expected: Mapping[CellKey, float] = field(default_factory=dict)
     """Seconds of a trial by row and regime, as far as records tell: the longest start first."""
 
 
 @contextmanager
-def started(trials: Sequence[Trial], setup: Setup) -> Iterator[Workers | None]:
+def started(trials: Sequence[Trial], setup: Machine) -> Iterator[Workers | None]:
     """Workers for `run`, where these trials take more than one: they import while their parent trains the teacher."""
-    from jkbench.execute import processes
+    from jkbench.execute.backends import processes
 
     jobs = min(setup.jobs, len(_sound(trials)))
     if jobs < 2:
@@ -45,12 +44,12 @@ def started(trials: Sequence[Trial], setup: Setup) -> Iterator[Workers | None]:
         yield workers
 
 
-def run(trials: Sequence[Trial], setup: Setup, workers: Workers | None = None) -> Iterator[Record]:
+def run(trials: Sequence[Trial], setup: Machine, workers: Workers | None = None) -> Iterator[Record]:
     """The records of the trials, in the order in which they end. A broken plugin's trials end as ``failed`` at once."""
-    from jkbench.execute import processes, serial
+    from jkbench.execute.backends import processes, serial
 
     sound = _sound(trials)
-    yield from map(broken_record, (trial for trial in trials if trial.row.source.broken))
+    yield from map(broken_record, (trial for trial in trials if trial.row.plugin.broken))
     if setup.jobs > 1 and len(sound) > 1:
         yield from processes.run(sound, setup, workers)
     else:
@@ -58,16 +57,16 @@ def run(trials: Sequence[Trial], setup: Setup, workers: Workers | None = None) -
 
 
 def _sound(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if not trial.row.source.broken]
+    return [trial for trial in trials if not trial.row.plugin.broken]
 
 
 def broken_record(trial: Trial) -> Record:
     """The record of a trial whose plugin cannot even be read."""
-    source = trial.row.source
+    source = trial.row.plugin
     # records are committed: a folder may hold a user's name
     return failed_record(trial, str(source.broken).replace(f"{source.path.parent}/", ""))
 
 
 def failed_record(trial: Trial, message: str) -> Record:
     """The record of a trial that ended outside the engine."""
-    return Record(**blank(trial), status="failed", message=message)
+    return Record(**record_fields(trial), status="failed", message=message)

@@ -12,10 +12,10 @@ from itertools import groupby
 
 from jkbench.plan import Trial
 from jkbench.records.schema import Record
-from jkbench.records.timings import Cell
+from jkbench.records.timings import CellKey
 
 
-def cell(trial: Trial) -> Cell:
+def cell(trial: Trial) -> CellKey:
     """What trials of one duration have in common: the row and the regime."""
     return (trial.row.label, str(trial.shots))
 
@@ -23,12 +23,12 @@ def cell(trial: Trial) -> Cell:
 class LongestFirst:
     """Trials that wait; among equals in the order of the plan."""
 
-    def __init__(self, trials: Sequence[Trial], expected: Mapping[Cell, float]) -> None:
+    def __init__(self, trials: Sequence[Trial], expected: Mapping[CellKey, float]) -> None:
         """``expected``: seconds by row and regime, as far as they are known."""
         self._expected = dict(expected)
         ordered = sorted(enumerate(trials), key=lambda pair: cell(pair[1]))
         self._waiting = {key: list(group) for key, group in groupby(ordered, lambda pair: cell(pair[1]))}
-        self._untimed: set[Cell] = set()
+        self._untimed: set[CellKey] = set()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -46,7 +46,7 @@ class LongestFirst:
             del self._waiting[key]
         return trial
 
-    def _rank(self, key: Cell) -> tuple[int, float, int]:
+    def _rank(self, key: CellKey) -> tuple[int, float, int]:
         place = self._waiting[key][0][0]
         if key in self._expected:
             return (1, -self._expected[key], place)

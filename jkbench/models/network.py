@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jkbench.errors import UserError
 from jkbench.models.vgg import NAMED, VGG
-from jkbench.streams import seed_of
+from jkbench.seeds import seed_of
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from jkbench.models.batchnorm import norms
-from jkbench.models.derivatives import (
+from jkbench.models.double_backward import (
     AffineByInput,
     AffineByParameters,
     ConvolutionByInput,

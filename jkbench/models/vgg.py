@@ -1,7 +1,7 @@
 """The paper's VGG networks, by layer string.
 
 A number is a block: 3×3 convolution with so many channels, stride 1 → BatchNorm → ReLU; ``M`` is a 2×2 max-pool of
-stride 2. Global average pooling follows. Source: Srinivas & Fleuret 2018, section 6 (VGG-9 teacher, VGG-4 student).
+stride 2. Global average pooling follows. Plugin: Srinivas & Fleuret 2018, section 6 (VGG-9 teacher, VGG-4 student).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Plugins: found and described by reading their source, imported only when they run."""
+"""Plugins: found and described by reading their plugin, imported only when they run."""

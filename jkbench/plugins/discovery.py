@@ -9,41 +9,41 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from jkbench.errors import UserError, unknown
-from jkbench.plugins.source import Family, Source, read
+from jkbench.plugins.describe import Plugin, PluginType, read
 
 BUILT_IN = "built in"
 """The origin of the suite's own plugins."""
 
-_FOLDER: dict[Family, str] = {"method": "methods", "dataset": "datasets"}
+_FOLDER: dict[PluginType, str] = {"method": "methods", "dataset": "datasets"}
 
 
 @dataclass(frozen=True)
 class Index:
-    """All plugins of one command, by family and name."""
+    """All plugins of one command, by type and name."""
 
-    plugins: dict[Family, dict[str, Source]] = field(default_factory=dict)
+    plugins: dict[PluginType, dict[str, Plugin]] = field(default_factory=dict)
 
-    def methods(self) -> dict[str, Source]:
+    def methods(self) -> dict[str, Plugin]:
         """Methods by name, broken ones included."""
         return self.plugins["method"]
 
-    def datasets(self) -> dict[str, Source]:
+    def datasets(self) -> dict[str, Plugin]:
         """Data sets by name, broken ones included."""
         return self.plugins["dataset"]
 
-    def find(self, family: Family, name: str) -> Source:
+    def find(self, plugin_type: PluginType, name: str) -> Plugin:
         """The plugin of that name; `UserError` with what was meant."""
-        found = self.plugins[family].get(name)
+        found = self.plugins[plugin_type].get(name)
         if found is None:
-            raise unknown(family if family == "method" else "data set", name, self.plugins[family])
+            raise unknown(plugin_type if plugin_type == "method" else "data set", name, self.plugins[plugin_type])
         return found
 
 
-def builtin_folder(family: Family) -> Path:
+def builtin_folder(plugin_type: PluginType) -> Path:
     """Inside the package where it was installed from a wheel, beside it in a checkout."""
     package = Path(__file__).parent.parent
-    inside = package / _FOLDER[family]
-    return inside if inside.is_dir() else package.parent / _FOLDER[family]
+    inside = package / _FOLDER[plugin_type]
+    return inside if inside.is_dir() else package.parent / _FOLDER[plugin_type]
 
 
 def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index:
@@ -54,58 +54,58 @@ def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index
     for folder in plugins:
         if not folder.is_dir():
             raise UserError(f"--plugins {folder}: there is no such folder")
-    index: dict[Family, dict[str, Source]] = {}
-    for family in _FOLDER:
-        index[family] = {}
-        for source in _all(family, plugins, working or Path.cwd()):
-            other = index[family].get(source.name)
+    index: dict[PluginType, dict[str, Plugin]] = {}
+    for plugin_type in _FOLDER:
+        index[plugin_type] = {}
+        for plugin in _all(plugin_type, plugins, working or Path.cwd()):
+            other = index[plugin_type].get(plugin.name)
             if other is None:
-                index[family][source.name] = source
-            elif other.path.resolve() != source.path.resolve() and (not source.code or other.code != source.code):
+                index[plugin_type][plugin.name] = plugin
+            elif other.path.resolve() != plugin.path.resolve() and (not plugin.code or other.code != plugin.code):
                 raise UserError(
-                    f"two plugins are called {source.name!r}: {other.path} and {source.path}", "rename one of the files"
+                    f"two plugins are called {plugin.name!r}: {other.path} and {plugin.path}", "rename one of the files"
                 )
-        index[family] = dict(sorted(index[family].items()))
+        index[plugin_type] = dict(sorted(index[plugin_type].items()))
     return Index(index)
 
 
-def _all(family: Family, plugins: Sequence[Path], working: Path) -> Iterator[Source]:
-    yield from _folder(builtin_folder(family), family, BUILT_IN)
-    yield from _folder(working / _FOLDER[family], family, f"./{_FOLDER[family]}")
+def _all(plugin_type: PluginType, plugins: Sequence[Path], working: Path) -> Iterator[Plugin]:
+    yield from _folder(builtin_folder(plugin_type), plugin_type, BUILT_IN)
+    yield from _folder(working / _FOLDER[plugin_type], plugin_type, f"./{_FOLDER[plugin_type]}")
     for folder in plugins:
-        yield from _folder(folder / _FOLDER[family], family, str(folder))
-        yield from _loose(folder, family)
-    yield from _entry_points(family)
+        yield from _folder(folder / _FOLDER[plugin_type], plugin_type, str(folder))
+        yield from _loose(folder, plugin_type)
+    yield from _entry_points(plugin_type)
 
 
-def _folder(folder: Path, family: Family, origin: str) -> Iterator[Source]:
+def _folder(folder: Path, plugin_type: PluginType, origin: str) -> Iterator[Plugin]:
     if folder.is_dir():
         for path in sorted(folder.glob("*.py")):
             if not path.name.startswith("_"):
-                yield read(path, family, origin)
+                yield read(path, plugin_type, origin)
 
 
-def _loose(folder: Path, family: Family) -> Iterator[Source]:
-    """Files right in a ``--plugins`` folder: of the family that their class says; broken ones count as methods."""
+def _loose(folder: Path, plugin_type: PluginType) -> Iterator[Plugin]:
+    """Files right in a ``--plugins`` folder: of the type that their class says; broken ones count as methods."""
     for path in sorted(folder.glob("*.py")):
         if path.name.startswith("_"):
             continue
         as_dataset = read(path, "dataset", str(folder))
-        if (as_dataset.class_name != "") == (family == "dataset"):
-            yield as_dataset if family == "dataset" else read(path, "method", str(folder))
+        if (as_dataset.class_name != "") == (plugin_type == "dataset"):
+            yield as_dataset if plugin_type == "dataset" else read(path, "method", str(folder))
 
 
-def _entry_points(family: Family) -> Iterator[Source]:
-    for point in importlib.metadata.entry_points(group=f"jkbench.{_FOLDER[family]}"):
+def _entry_points(plugin_type: PluginType) -> Iterator[Plugin]:
+    for point in importlib.metadata.entry_points(group=f"jkbench.{_FOLDER[plugin_type]}"):
         module = point.value.partition(":")[0]
         path = _module_file(module)
         origin = f"entry point of {point.dist.name if point.dist else point.value}"
         if path is None:
             broken = f"{point.value}:1: the module of entry point {point.name!r} is not there"
-            yield Source(point.name, family, Path(point.value), origin, code="", broken=broken)
+            yield Plugin(point.name, plugin_type, Path(point.value), origin, code="", broken=broken)
         else:
-            source = read(path, family, origin)
-            yield Source(**{**source.__dict__, "name": point.name, "module": module})
+            plugin = read(path, plugin_type, origin)
+            yield Plugin(**{**plugin.__dict__, "name": point.name, "module": module})
 
 
 def _module_file(module: str) -> Path | None:

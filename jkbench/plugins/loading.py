@@ -10,18 +10,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jkbench import fingerprint
+from jkbench import hashing
 from jkbench.errors import UserError
-from jkbench.plugins.source import Source
+from jkbench.plugins.describe import Plugin
 
 
-def load(source: Source) -> Any:
+def load(plugin: Plugin) -> Any:
     """The plugin's class. `UserError` with file:line where the file is broken or raises at import."""
-    if source.broken:
-        raise UserError(source.broken)
-    if source.module is not None:
-        return _of_package(source.module, source.class_name)
-    return _load(source.path.resolve(), source.class_name, source.code)
+    if plugin.broken:
+        raise UserError(plugin.broken)
+    if plugin.module is not None:
+        return _of_package(plugin.module, plugin.class_name)
+    return _load(plugin.path.resolve(), plugin.class_name, plugin.code)
 
 
 def _of_package(module: str, class_name: str) -> Any:
@@ -34,7 +34,7 @@ def _of_package(module: str, class_name: str) -> Any:
 
 @cache
 def _load(path: Path, class_name: str, code: str) -> Any:
-    name = f"jkbench_plugin_{path.stem}_{fingerprint.of_bytes(str(path).encode(), code.encode())}"
+    name = f"jkbench_plugin_{path.stem}_{hashing.of_bytes(str(path).encode(), code.encode())}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""A method's parameters, checked from its source: types, defaults and bounds without importing the plugin."""
+"""A method's parameters, checked from its plugin: types, defaults and bounds without importing the plugin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from jkbench.errors import Collector, UserError, unknown
-from jkbench.method import Depth, Deviation, Weight
-from jkbench.plugins.source import Parameter, Source
+from jkbench.plugins.describe import Parameter, Plugin
+from jkbench.plugins.method import Depth, Deviation, Weight
 
 _NAMES: dict[str, Any] = {
     "Weight": Weight,
@@ -51,39 +51,39 @@ def _evaluate(node: ast.expr) -> Any:
     raise ValueError(ast.unparse(node))
 
 
-def _field(source: Source, parameter: Parameter) -> tuple[Any, Any]:
+def _field(plugin: Plugin, parameter: Parameter) -> tuple[Any, Any]:
     values = []
     for text in (parameter.annotation, parameter.default or "None"):
         try:
             values.append(_evaluate(ast.parse(text, mode="eval").body))
         except (ValueError, TypeError, ArithmeticError):
             raise UserError(
-                f"{source.path}:{parameter.line}: parameter {parameter.name!r}: cannot read {text!r} without importing",
+                f"{plugin.path}:{parameter.line}: parameter {parameter.name!r}: cannot read {text!r} without importing",
                 f"types and defaults are written with {', '.join(_NAMES)} and constants",
             ) from None
     return values[0], values[1]
 
 
-def model(source: Source) -> type[BaseModel]:
+def model(plugin: Plugin) -> type[BaseModel]:
     """The pydantic model of a plugin's parameters, as its class will have them. `UserError` with file:line."""
-    fields: Any = {parameter.name: _field(source, parameter) for parameter in source.parameters}
+    fields: Any = {parameter.name: _field(plugin, parameter) for parameter in plugin.parameters}
     config = ConfigDict(extra="forbid", validate_default=True)
     try:
-        built: type[BaseModel] = create_model(source.class_name or source.name, __config__=config, **fields)
+        built: type[BaseModel] = create_model(plugin.class_name or plugin.name, __config__=config, **fields)
         built()
     except ValidationError as error:
         first = error.errors()[0]
-        at = next((p.line for p in source.parameters if p.name == first["loc"][0]), source.line)
-        raise UserError(f"{source.path}:{at}: default of {first['loc'][0]!r}: {first['msg']}") from None
+        at = next((p.line for p in plugin.parameters if p.name == first["loc"][0]), plugin.line)
+        raise UserError(f"{plugin.path}:{at}: default of {first['loc'][0]!r}: {first['msg']}") from None
     except (TypeError, NameError) as error:
-        raise UserError(f"{source.path}:{source.line}: its parameters cannot be read: {error}") from None
+        raise UserError(f"{plugin.path}:{plugin.line}: its parameters cannot be read: {error}") from None
     return built
 
 
-def validate(source: Source, given: dict[str, Any], where: str = "") -> dict[str, Any]:
+def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str, Any]:
     """All parameters of the plugin with ``given`` set; every wrong name and value is told, with what would be right."""
-    built = model(source)
-    place = where or source.name
+    built = model(plugin)
+    place = where or plugin.name
     with Collector() as problems:
         for name in given:
             if name not in built.model_fields:
@@ -95,7 +95,7 @@ def validate(source: Source, given: dict[str, Any], where: str = "") -> dict[str
         except ValidationError as error:
             for entry in error.errors():
                 name = str(entry["loc"][0])
-                written = next(p for p in source.parameters if p.name == name)
+                written = next(p for p in plugin.parameters if p.name == name)
                 problems.add(
                     UserError(
                         f"{place}: {name}={entry['input']}: {entry['msg']}",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jkbench import catalogue
 from jkbench.errors import Collector, UserError
 from jkbench.files import write_atomically
-from jkbench.network_file import described, is_whole
+from jkbench.records import tasks as recorded_tasks
 from jkbench.records.store import Store, better
+from jkbench.records.weights import described, is_whole
 
 
 @dataclass
@@ -42,7 +42,7 @@ def merge(other: Path, home: Path) -> Merged:
                 _same_network(file, home / "teachers" / file.name)
         for file in sorted((other / "tasks").glob("*.toml")):
             with problems.caught():
-                catalogue.check_kept(str(file), home)
+                recorded_tasks.check_kept(str(file), home)
         for task in theirs.tasks():
             with problems.caught():
                 _same_teachers(task, theirs, ours, home)
@@ -54,7 +54,7 @@ def merge(other: Path, home: Path) -> Merged:
             write_atomically(target, file.read_bytes())
             merged.networks.append(file.stem)
     for file in sorted((other / "tasks").glob("*.toml")):
-        catalogue.keep(str(file), home)
+        recorded_tasks.keep(str(file), home)
     for task in theirs.tasks():
         loaded, mine = theirs.read(task), ours.read(task).records
         merged.complaints += loaded.complaints()

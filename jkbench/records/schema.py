@@ -12,18 +12,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jkbench.tasks.shots import Shots, SplitName, size
+
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "diverged", "oom", "timeout"]
-Split = Literal["test", "validation"]
-Shots = int | Literal["full"]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Teacher(_Part):
+class TeacherUsed(_Part):
     """The network that was learnt from."""
 
     recipe: str = Field(description="hash of architecture, training, data and seed")
@@ -95,7 +95,7 @@ class Record(_Part):
     reference: bool = Field(default=False, description="an upper reference: sees more data, never ranked")
     shots: Shots
     seed: int
-    split: Split = Field(description="the images that were scored: test, or validation when selecting")
+    split: SplitName = Field(description="the images that were scored: test, or validation when selecting")
     status: Status
     message: str | None = Field(default=None, description="why it is not ok: the last lines of the trace")
     metrics: dict[str, float] = Field(
@@ -111,7 +111,7 @@ class Record(_Part):
     curve_steps: list[int] = Field(default_factory=list, description="steps at which the curves were read")
     curves: dict[str, list[float]] = Field(default_factory=dict, description="loss terms as weighted, by name")
     cost: Cost | None = None
-    teacher: Teacher | None = None
+    teacher: TeacherUsed | None = None
     started_from: str | None = Field(
         default=None,
         description="hash of the pre-trained weights that it started from; older records lack it",
@@ -134,8 +134,7 @@ class Record(_Part):
     @property
     def sort_key(self) -> tuple[str, str, float, int, str]:
         """The order in a committed file."""
-        shots = float("inf") if self.shots == "full" else float(self.shots)
-        return (self.split, self.label, shots, self.seed, self.id)
+        return (self.split, self.label, size(self.shots), self.seed, self.id)
 
 
 def pack_labels(labels: Sequence[int]) -> str:

@@ -28,7 +28,7 @@ FINAL = ("ok", "diverged")
 
 
 @dataclass
-class Loaded:
+class RecordSet:
     """The records of one task by id, and what could not be read: (file, line or 0, reason)."""
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -105,9 +105,9 @@ class Store:
                 "give another with --leaderboard DIR",
             ) from None
 
-    def read(self, task: str) -> Loaded:
+    def read(self, task: str) -> RecordSet:
         """All records of a task, folded or not. What a fold moves meanwhile is seen in one place or the other."""
-        loaded = Loaded()
+        loaded = RecordSet()
         for path in sorted((self.inflight / task).glob("*/*.json")):
             self._read_inflight(path, loaded)
         for path in sorted((self.canonical / task).glob("*.jsonl")):
@@ -127,13 +127,13 @@ class Store:
         write_atomically(path, encode(record) + "\n")
         return path
 
-    def fold(self, task: str) -> Loaded:
+    def fold(self, task: str) -> RecordSet:
         """Move what is in flight into the canonical files.
 
         A file with a line that is no record is left as it is, with its in-flight records beside it, until somebody
         mends it: the result says where. Nothing readable is ever dropped.
         """
-        whole = Loaded()
+        whole = RecordSet()
         self.check_writable()
         with locked(self.inflight / ".lock"):
             methods = {path.stem for path in (self.canonical / task).glob("*.jsonl")}
@@ -143,9 +143,9 @@ class Store:
         whole.unreadable += self._strangers(task)
         return whole
 
-    def _fold_file(self, task: str, method: str, whole: Loaded) -> None:
+    def _fold_file(self, task: str, method: str, whole: RecordSet) -> None:
         path = self.canonical / task / f"{method}.jsonl"
-        loaded = Loaded()
+        loaded = RecordSet()
         if path.is_file():
             self._read_lines(path, loaded)
         damaged = bool(loaded.unreadable)
@@ -163,7 +163,7 @@ class Store:
             whole.add(record)
         whole.unreadable += loaded.unreadable
 
-    def _read_lines(self, path: Path, loaded: Loaded) -> None:
+    def _read_lines(self, path: Path, loaded: RecordSet) -> None:
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -173,7 +173,7 @@ class Store:
             if line.strip():
                 self._decode(path, number, line, loaded)
 
-    def _read_inflight(self, path: Path, loaded: Loaded) -> bool:
+    def _read_inflight(self, path: Path, loaded: RecordSet) -> bool:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:  # folded meanwhile, by another run
@@ -184,7 +184,7 @@ class Store:
         return self._decode(path, 0, text, loaded)
 
     @staticmethod
-    def _decode(path: Path, number: int, text: str, loaded: Loaded) -> bool:
+    def _decode(path: Path, number: int, text: str, loaded: RecordSet) -> bool:
         try:
             record = decode(text)
         except ValueError as error:

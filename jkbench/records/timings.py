@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from jkbench.records.schema import Record
 
-Cell = tuple[str, str]
+CellKey = tuple[str, str]
 """A row's label and the regime as text: trials of one cell take about the same time."""
 
 
-def seconds_by_cell(records: Iterable[Record]) -> dict[Cell, float]:
+def seconds_by_cell(records: Iterable[Record]) -> dict[CellKey, float]:
     """Mean seconds of training of the finished trials of each cell."""
-    times: dict[Cell, list[float]] = {}
+    times: dict[CellKey, list[float]] = {}
     for record in records:
         if record.cost is not None and record.status == "ok":
             times.setdefault((record.label, str(record.shots)), []).append(record.cost.seconds)

@@ -3,7 +3,7 @@
 `write_leaderboard` writes the pages, `terminal_table` shows one on the screen. Nothing here imports torch.
 """
 
-from jkbench.report.chosen import Chosen
+from jkbench.records.select import Chosen
 from jkbench.report.leaderboard import write_leaderboard
 from jkbench.report.terminal import terminal_table
 

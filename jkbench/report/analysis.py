@@ -9,9 +9,9 @@ from statistics import median
 
 import numpy as np
 
-from jkbench.records.schema import Shots
 from jkbench.report.grid import Cell, Column, Grid
 from jkbench.statistics import Interval, detectable_difference, max_statistic_test, mean_interval, tie_group
+from jkbench.tasks.shots import Shots
 
 LEVEL = 0.05
 POWER = 0.8

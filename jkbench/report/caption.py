@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from jkbench.records.schema import Record, Shots
+from jkbench.records.schema import Record
 from jkbench.report.grid import Grid
-from jkbench.report.wording import code, listed, per_class, plural, ranges
-from jkbench.task import Images, Matching, Task
+from jkbench.report.wording import code, listed, plural, ranges
+from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.task import Images, Matching, Task
 
 _T = TypeVar("_T", str, int)
 _BATCH_NORM = {

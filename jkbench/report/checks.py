@@ -8,8 +8,9 @@ from collections.abc import Callable, Hashable, Iterable
 from operator import attrgetter
 
 from jkbench.records.schema import Record
-from jkbench.report.wording import per_class, plural
-from jkbench.task import Task
+from jkbench.report.wording import plural
+from jkbench.tasks.shots import per_class
+from jkbench.tasks.task import Task
 
 _PAIRED = {"subset": "training images", "initial": "initial weights", "order": "order of batches"}
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure, SubFigure
 from jkbench.report.caption import per_shots
 from jkbench.report.grid import Block, Grid
 from jkbench.report.page import Page
-from jkbench.report.wording import per_class
 from jkbench.statistics import Interval
+from jkbench.tasks.shots import per_class
 
 # Okabe & Ito's colours, told apart with every kind of colour vision; yellow is too faint on white
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from jkbench.records.schema import Record, Shots
+from jkbench.records.schema import Record
 from jkbench.statistics import Interval, mean_interval
-from jkbench.task import Task
+from jkbench.tasks.shots import Shots, parse, size
+from jkbench.tasks.task import Task
 
 
 class Column(NamedTuple):
@@ -143,9 +144,9 @@ def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str,
         group.append(record)
         if record.reference:
             references.add(record.label)
-    planned = [(label, parse_shots(shots)) for label, shots in expected]
+    planned = [(label, parse(shots)) for label, shots in expected]
     labels = {label for label, _ in [*cells, *planned]}
-    shots = tuple(sorted({s for _, s in [*cells, *planned]}, key=_size))
+    shots = tuple(sorted({s for _, s in [*cells, *planned]}, key=size))
     main = _main_blocks(task, shots, dict(cells))
     columns = [column for block in main for column in block.columns]
     ranked, common, ranks = _rank(sorted(labels - references), columns, dict(cells))
@@ -158,15 +159,6 @@ def noise_blocks(grid: Grid) -> list[Block]:
     if len(noisy) < 2:
         return []
     return [Block("noise std", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
-
-
-def parse_shots(text: str) -> Shots:
-    """``"5"`` as 5, ``"full"`` as it is."""
-    return "full" if text == "full" else int(text)
-
-
-def _size(shots: Shots) -> float:
-    return float("inf") if shots == "full" else float(shots)
 
 
 def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shots], list[Record]]) -> tuple[Block, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jkbench.files import write_atomically
+from jkbench.records.select import Chosen
 from jkbench.report import figure, markup, tidy, transfer_figure
-from jkbench.report.chosen import Chosen
 from jkbench.report.page import Page, compose
 
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jkbench.records.schema import Record
+from jkbench.records.select import Chosen
 from jkbench.report import analysis
 from jkbench.report.caption import caption
 from jkbench.report.checks import disagreements, one_protocol
-from jkbench.report.chosen import Chosen
 from jkbench.report.grid import Grid, arrange
 from jkbench.report.tables import View, further_views, gain_views, main_cells, main_view
 from jkbench.report.transfer import Transfer, transfer
-from jkbench.report.wording import LOST, code, listed, per_class, plural, settings
-from jkbench.task import Task
+from jkbench.report.wording import LOST, code, listed, plural, settings
+from jkbench.tasks.shots import per_class
+from jkbench.tasks.task import Task
 
 BOLD = "Bold: cannot be told from the best of its column (paired t-tests over common seeds, Holm, 5 %)."
 
@@ -39,11 +40,11 @@ class Page:
     counts: list[str]
     problems: list[str]
     best: list[str]
-    settings: list[Setting]
+    settings: list[RowParameters]
 
 
 @dataclass(frozen=True)
-class Setting:
+class RowParameters:
     """What a row ran: all parameters of the method in words, and the hash of its code."""
 
     label: str
@@ -82,11 +83,11 @@ def compose(chosen: Chosen) -> Page:
     )
 
 
-def _settings(grid: Grid, records: Sequence[Record]) -> list[Setting]:
+def _settings(grid: Grid, records: Sequence[Record]) -> list[RowParameters]:
     """Every row's parameters, in the order of the table."""
     first = {record.label: record for record in reversed(records)}
     return [
-        Setting(
+        RowParameters(
             label=label,
             parameters=settings(first[label].parameters),
             code=first[label].code,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from jkbench.records.schema import Shots
 from jkbench.report import analysis
 from jkbench.report.grid import END, Block, Cell, Column, Grid, noise_blocks
-from jkbench.report.wording import DASH, LOST, code, compact, p_value, per_class, significant
-from jkbench.task import Task
+from jkbench.report.wording import DASH, LOST, code, compact, p_value, significant
+from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _title(what: str, block: Block) -> str:
 
 def _view(title: str, grid: Grid, block: Block, row: Callable[[str], Row], cost_heads: Sequence[str] = ()) -> View:
     along = block.along == "shots"
-    short = [("full" if c.shots == "full" else str(c.shots)) if along else f"{c.noise:g}" for c in block.columns]
+    short = [str(c.shots) if along else f"{c.noise:g}" for c in block.columns]
     return View(
         title=title,
         span="training images per class" if along else "standard deviation of the input noise",

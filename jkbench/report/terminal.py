@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from jkbench.report.chosen import Chosen
+from jkbench.records.select import Chosen
 from jkbench.report.page import compose
 from jkbench.report.tables import Entry, Row, View
 

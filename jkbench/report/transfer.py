@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jkbench.records.schema import Shots
 from jkbench.report import analysis
 from jkbench.report.grid import Block, Cell, Column, Grid
 from jkbench.report.tables import Entry, Row, View, main_cells, plain_view
-from jkbench.report.wording import DASH, code, listed, per_class, plural, significant
+from jkbench.report.wording import DASH, code, listed, plural, significant
 from jkbench.statistics import Reached, reach, share_interval
-from jkbench.task import Task
+from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.task import Task
 
 TENFOLD = 10
 WITHIN = 0.1

@@ -40,11 +40,6 @@ def settings(parameters: Mapping[str, object]) -> str:
     return ", ".join(told) or "none"
 
 
-def per_class(shots: object) -> str:
-    """A regime in words: ``5 per class``, ``full``."""
-    return "full data" if shots == "full" else f"{shots} per class"
-
-
 def significant(value: float, digits: int = 3) -> str:
     """A positive number with that many significant digits and no exponent: ``1234``, ``12.3``, ``0.0123``."""
     if value == 0:

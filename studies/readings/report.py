@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jkbench import preset
+from jkbench.papers import table as papers
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
 from jkbench.report.grid import END, value_of
 from jkbench.report.markup import pipe_table
 from jkbench.statistics import mean_interval
-from jkbench.task import load
+from jkbench.tasks.task import load
 
 HERE = Path(__file__).parent
 TASKS = (
@@ -20,7 +20,7 @@ TASKS = (
     "cifar100-batch-16",
     "cifar100-teacher-4-batch-128",
 )
-PUBLISHED = preset.load("jacobian-matching").tables["cifar100"].numbers
+PUBLISHED = papers.load("jacobian-matching").tables["cifar100"].numbers
 
 
 def records(task: str) -> list[Record]:

@@ -1,0 +1,291 @@
+"""The contract of a plugin, tried out: what `jkbench check FILE` does."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import hashlib
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jkbench import plan as planning
+from jkbench.data import arrays
+from jkbench.engine import environment
+from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
+from jkbench.engine.images import TaskData
+from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.teacher import TrainedNetwork
+from jkbench.engine.trial import last_lines, make_ready
+from jkbench.errors import UserError
+from jkbench.plan import Trial
+from jkbench.plugins import parameters
+from jkbench.plugins.describe import KINDS, Plugin, read
+from jkbench.plugins.discovery import Index, discover
+from jkbench.plugins.loading import load
+from jkbench.records import teachers
+from jkbench.tasks.task import Task
+
+STEPS = 6
+_READERS = ("sklearn.datasets", "torchvision.datasets", "jkbench.engine", "jkbench.data", "jkbench.plugins")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the contract: held or not, and what was seen."""
+
+    what: str
+    held: bool
+    seen: str = ""
+
+
+def small_task(kind: str) -> Task:
+    """A task of that kind on digits, small enough to try a plugin in a second."""
+    training = {"learning_rate": 1e-3, "steps": STEPS, "batch": 16}
+    content: dict[str, Any] = {
+        "name": f"check-{kind}", "version": 1, "kind": kind, "title": "check", "shots": [4],
+        "target": {"dataset": "digits", "classes": [5, 6, 7, 8, 9]},
+        "student": {"architecture": "vgg:8-M-8", "training": training},
+    }  # fmt: skip
+    if kind == "robustness":
+        content["evaluation"] = {"noise": [0.1]}
+    else:
+        content["teacher"] = {"architecture": "vgg:8-M-16", "training": {**training, "steps": 30, "batch": 64}}
+    if kind == "transfer":
+        content["source"] = {"dataset": "digits", "classes": [0, 1, 2, 3, 4]}
+    return Task.model_validate(content)
+
+
+def check(path: Path) -> Iterator[Finding]:
+    """Try the plugin in ``path`` against its contract, finding by finding. `UserError` where there is no such file."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "jkbench new method NAME writes one")
+    torch.set_num_threads(1)  # the networks are tiny: a second thread would only wait for the first
+    as_dataset = read(path, "dataset", "check")
+    if as_dataset.class_name:
+        yield from check_dataset(as_dataset)
+    else:
+        yield from check_method(read(path, "method", "check"))
+
+
+def check_dataset(plugin: Plugin) -> Iterator[Finding]:
+    """A data set: right arrays, the same at every load, no image in both training and test."""
+    yield Finding("the plugin can be read without importing it", plugin.broken is None, plugin.broken or "")
+    if plugin.broken:
+        return
+    try:
+        dataset = load(plugin)()
+        first, second = dict(dataset.load()), dict(dataset.load())
+        arrays.check(plugin.name, first, len(dataset.classes))
+    except Exception as error:
+        yield Finding("load() returns the splits that are asked for", False, _told(error))
+        return
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in first.items())
+    yield Finding("load() returns the splits that are asked for", True, sizes)
+    same = arrays.content({k: arrays.canonical(v) for k, v in first.items()}) == arrays.content(
+        {k: arrays.canonical(v) for k, v in second.items()}
+    )
+    yield Finding("the same images at every load", same)
+    train, test = (
+        {hashlib.sha256(image.tobytes()).digest() for part in first[name].parts() for image in part}
+        for name in ("train", "test")
+    )
+    shared = len(train & test)
+    published = bool(dataset.content) or dataset.fetched  # then its duplicates are part of it
+    told = f"{shared} shared{', as published' if published else ''}" if shared else ""
+    yield Finding("no image in both training and test", shared == 0 or published, told)
+    counts = np.bincount(first["train"].labels, minlength=len(dataset.classes))
+    yield Finding(
+        "every class has training images", bool(counts.min() > 0), f"{counts.min()} to {counts.max()} a class"
+    )
+
+
+def check_method(plugin: Plugin) -> Iterator[Finding]:
+    """A method: each line of the contract on each kind of task that it claims."""
+    yield Finding("the plugin can be read without importing it", plugin.broken is None, plugin.broken or "")
+    if plugin.broken:
+        return
+    try:
+        defaults = parameters.validate(plugin, {})
+        load(plugin)(**defaults)
+    except UserError as error:
+        yield Finding("its parameters have types, defaults and bounds", False, str(error))
+        return
+    shown = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "it has none"
+    yield Finding("its parameters have types, defaults and bounds", True, shown)
+    reader = _reads_images(plugin)
+    yield Finding("it reads no images of its own", reader is None, reader or "")
+    for kind in KINDS:
+        if kind in plugin.tasks:
+            for finding in _check_on(small_task(kind), plugin):
+                yield replace(finding, what=f"{kind}: {finding.what}")
+
+
+def _reads_images(plugin: Plugin) -> str | None:
+    """Where a plugin imports something that could hand it test labels."""
+    for node in ast.walk(ast.parse(plugin.path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name in ("sklearn", "torchvision") or any(f"{name}.".startswith(f"{reader}.") for reader in _READERS):
+                return f"{plugin.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"
+    return None
+
+
+@dataclass
+class _Run:
+    """One short training of a method, watched."""
+
+    terms: list[tuple[str, float]] = field(default_factory=list)
+    student_gradient: float = 0.0
+    term_gradients: dict[str, float] = field(default_factory=dict)
+    teacher_gradient: bool = False
+    teacher_moved: bool = False
+    global_state_moved: bool = False
+    steps: int = 0
+    weights: str = ""
+
+
+class _Watched(Loop):
+    """The loop of a trial, which also looks where the gradients of the loss go."""
+
+    watched: _Run
+
+    def step(self, terms: Any) -> None:
+        named = list(terms)
+        self.watched.terms += [
+            (name, float(term.detach())) for name, term in named if isinstance(term, Tensor) and not term.ndim
+        ]
+        weights = [p for p in self.student.parameters() if p.requires_grad]
+        for name, term in named:
+            reached = 0.0
+            if isinstance(term, Tensor) and term.requires_grad:
+                found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+                reached = sum(float(gradient.abs().sum()) for gradient in found if gradient is not None)
+            seen = self.watched.term_gradients
+            seen[name] = max(seen.get(name, 0.0), reached)
+        if self.teacher is not None and named:
+            total = torch.stack([term for _, term in named]).sum()
+            found = torch.autograd.grad(total, list(self.teacher.parameters()), retain_graph=True, allow_unused=True)
+            self.watched.teacher_gradient |= any(g is not None and bool(g.abs().sum() > 0) for g in found)
+        super().step(named)
+        self.watched.steps += 1
+        gradients = [p.grad for p in self.student.parameters() if p.grad is not None]
+        self.watched.student_gradient = max(
+            self.watched.student_gradient, sum(float(gradient.abs().sum()) for gradient in gradients)
+        )
+
+
+def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
+    found = discover()
+    index = Index({"method": {**found.methods(), plugin.name: plugin}, "dataset": found.datasets()})
+    trial = planning.make(task, index, plugin.name, seeds=[0]).trials[0]
+    data = image_sets.of_task(task, trial.datasets)
+    references = _references(task, index, data)
+    try:
+        first = _train(trial, data, references, global_seed=1)
+        second = _train(trial, _other_test_labels(data), references, global_seed=2)
+    except Exception as error:
+        yield Finding("it trains", False, _told(error))
+        return
+    bad = [f"{name} = {value}" for name, value in first.terms if not math.isfinite(value)]
+    names = ", ".join(dict.fromkeys(name for name, _ in first.terms))
+    yield Finding("every loss term is finite", not bad, ", ".join(bad[:3]) or names)
+    yield Finding(f"it takes the budget of {STEPS} steps", first.steps == STEPS, f"{first.steps} steps")
+    yield Finding(
+        "gradients reach the student", first.student_gradient > 0, f"largest sum {first.student_gradient:.3g}"
+    )
+    idle = [name for name, reached in first.term_gradients.items() if not reached > 0]
+    told = f"{', '.join(idle)} trains nothing: was its gradient taken without create_graph?" if idle else ""
+    yield Finding("every loss term has a gradient by the student's weights", not idle, told)
+    if task.teacher is not None:
+        still = not first.teacher_gradient and not first.teacher_moved
+        yield Finding("gradients never reach the teacher, which stays as it is", still)
+    same = first.weights == second.weights and first.terms == second.terms
+    seen = "" if same else "other test labels or another global random state gave other numbers"
+    yield Finding("the same seed gives the same numbers, whatever the test labels are", same, seen)
+    yield Finding("the global random state is untouched", not first.global_state_moved)
+
+
+def _references(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNetwork]:
+    if task.teacher is None:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="jkbench-check-") as folder:
+        made = {role: teachers.of_task(task, index.datasets(), role) for role in get_args(teachers.Role)}
+        return {
+            role: networks.obtain(Path(folder), found, data.source, torch.device("cpu"))
+            for role, found in made.items()
+            if found is not None
+        }
+
+
+def _other_test_labels(data: TaskData) -> TaskData:
+    """The same images with the labels of test and validation turned round."""
+    changed = copy.copy(data)
+    splits = dict(data.target.splits)
+    for name in ("test", "validation"):
+        splits[name] = replace(splits[name], labels=splits[name].labels[::-1].copy())
+    return replace(changed, target=replace(data.target, splits=splits))
+
+
+def _global_state() -> tuple[Any, ...]:
+    numpy_state = np.random.get_state()
+    return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index]
+
+
+def _train(trial: Trial, data: TaskData, references: dict[str, TrainedNetwork], global_seed: int) -> _Run:
+    environment.prepare()
+    run = _Run()
+    own = {role: replace(found, network=copy.deepcopy(found.network)) for role, found in references.items()}
+    put_back = _set_global(global_seed)
+    try:
+        before = _global_state()
+        ready = make_ready(trial, torch.device("cpu"), data, own.__getitem__, kind=_Watched)
+        loop = ready.loop
+        assert isinstance(loop, _Watched)
+        loop.watched = run
+        teacher = None if ready.teacher is None else ready.teacher.network
+        start = networks.weights_hash(teacher.state_dict()) if teacher is not None else ""
+        if teacher is not None:
+            teacher.requires_grad_(True)
+        with contextlib.suppress(Diverged):  # the finding on finite terms says it
+            ready.method.fit(loop)
+        run.teacher_moved = teacher is not None and networks.weights_hash(teacher.state_dict()) != start
+        run.global_state_moved = _global_state() != before
+    finally:
+        put_back()
+    run.weights = networks.weights_hash(ready.student.state_dict())
+    return run
+
+
+def _set_global(seed: int) -> Callable[[], None]:
+    """Set all global streams to a seed, and return what puts them back."""
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+    def back() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(torch_state)
+
+    return back
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else last_lines(error)

@@ -1,0 +1,58 @@
+"""Names for content: short hashes of values, of Python source and of files."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+LENGTH = 16
+
+
+def of_value(value: Any) -> str:
+    """A hash of any JSON value, the same for every order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return of_bytes(text.encode())
+
+
+def of_bytes(*parts: bytes) -> str:
+    """A hash of bytes."""
+    return of_parts(parts)
+
+
+def of_parts(parts: Iterable[bytes | memoryview]) -> str:
+    """A hash of bytes that come in parts; how they are cut does not matter."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:LENGTH]
+
+
+def of_source(source: str) -> str:
+    """A hash of what Python source does: comments, layout and docstrings do not count.
+
+    Plugin that does not parse is hashed as it is.
+    """
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return of_bytes(source.encode())
+    return of_bytes(_dump(tree).encode())
+
+
+def _dump(node: object) -> str:
+    """The syntax tree as text. `ast.dump` differs between versions of Python; what is absent is left out here."""
+    if isinstance(node, list):
+        return "[" + ",".join(map(_dump, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        body = node.body
+        documented = body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+        if documented and isinstance(body[0].value.value, str):  # type: ignore[attr-defined]
+            fields["body"] = body[1:]
+    inside = ",".join(f"{name}={_dump(value)}" for name, value in fields.items())
+    return f"{type(node).__name__}({inside})"

@@ -1,0 +1,1 @@
+"""A paper's tables beside the published numbers, and its theory checked."""

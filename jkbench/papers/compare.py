@@ -1,0 +1,305 @@
+"""A paper's table beside ours: published, measured with its interval, the difference, and what of it holds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jkbench import plan
+from jkbench.errors import UserError
+from jkbench.papers.table import PaperTable
+from jkbench.plugins.discovery import Index
+from jkbench.records.schema import Record
+from jkbench.records.select import choose
+from jkbench.records.store import RecordSet
+from jkbench.report.caption import caption
+from jkbench.report.grid import arrange
+from jkbench.report.markup import render_markdown
+from jkbench.statistics import Interval, mean_interval
+from jkbench.tasks.shots import Shots, parse
+from jkbench.tasks.task import Task
+
+Sign = Literal["holds", "does not hold", "not resolved", "not run"]
+Size = Literal["holds", "below", "above", "not resolved", "not run"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number of the paper beside ours, in points; ``ours`` is None where nothing has been run."""
+
+    row: str
+    column: str
+    published: float | None
+    ours: Interval | None
+    recalled: bool = False
+    """Whether the published number is from memory."""
+    error: float | None = None
+    """What the paper prints after the ± of its number, where it does."""
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus published."""
+        return None if self.ours is None or self.published is None else self.ours.mean - self.published
+
+
+@dataclass(frozen=True)
+class PaperGain(Compared):
+    """A difference of two rows: ours is paired, seed by seed."""
+
+    over: str = ""
+
+    @property
+    def resolved(self) -> bool:
+        """Whether our interval leaves zero out."""
+        if self.ours is None:
+            return False
+        low, high = bounds(self.ours)
+        return low is not None and high is not None and not low <= 0 <= high
+
+    @property
+    def sign(self) -> Sign:
+        """Whether the gain has the published sign: resolved where our interval leaves zero out."""
+        if self.ours is None:
+            return "not run"
+        if self.published is None or not self.resolved:
+            return "not resolved"
+        return "holds" if (self.ours.mean > 0) == (self.published > 0) else "does not hold"
+
+    @property
+    def size(self) -> Size:
+        """Whether the published gain lies in our interval and zero does not: one that holds both tells neither apart.
+
+        Where the published one does not lie in it: whether ours is below or above. It has no interval of its own.
+        """
+        if self.ours is None:
+            return "not run"
+        low, high = bounds(self.ours)
+        if self.published is None or low is None or high is None:
+            return "not resolved"
+        if not low <= self.published <= high:
+            return "below" if high < self.published else "above"
+        return "holds" if self.resolved else "not resolved"
+
+
+@dataclass(frozen=True)
+class Read:
+    """The table as one reading of the paper runs it: its cells and gains, by row of the paper."""
+
+    name: str | None
+    """None for the table's own rows."""
+    says: str
+    cells: list[Compared]
+    gains: list[PaperGain]
+    labels: Mapping[str, str]
+    """The suite's name of each row of the paper."""
+    changed: list[str]
+    """Rows that run with other parameters than the table's own."""
+    not_here: Mapping[str, str]
+    """Rows that the task cannot run, with the reason."""
+
+    @property
+    def run(self) -> int:
+        """Cells that have been run."""
+        return sum(cell.ours is not None for cell in self.cells)
+
+    @property
+    def verdicts(self) -> str:
+        """How often each verdict is given: ``the sign holds in 2; the size is above in 2; 1 has not been run``."""
+        signs, sizes = (Counter(getattr(gain, of) for gain in self.gains) for of in ("sign", "size"))
+        missing = signs["not run"]
+        told = [
+            f"the {what} {_counted(counts)}" for what, counts in (("sign", signs), ("size", sizes)) if _counted(counts)
+        ]
+        if missing:
+            told.append(f"{missing} {'has' if missing == 1 else 'have'} not been run")
+        return "; ".join(told)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    verdicts = ("holds", "does not hold", "is below", "is above", "is not resolved")
+    found = [(verdict, counts.get(verdict.removeprefix("is "), 0)) for verdict in verdicts]
+    return ", ".join(f"{verdict} in {count}" for verdict, count in found if count)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A page: a task's records as the paper's table, once for each reading that the task runs."""
+
+    table: PaperTable
+    task: Task
+    readings: list[Read]
+    caption: list[str]
+    stale: int
+
+    @property
+    def known(self) -> bool:
+        """Whether any number of this table has been published."""
+        return bool(self.table.numbers)
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the task is of a shorter protocol than the paper's."""
+        return self.task.name != self.table.task
+
+    @property
+    def beside(self) -> list[tuple[PaperGain, ...]]:
+        """The same difference in each reading, of those that some reading has measured."""
+        same = zip(*(read.gains for read in self.readings), strict=True)
+        return [gains for gains in same if any(gain.ours is not None for gain in gains)]
+
+    @property
+    def done(self) -> list[str]:
+        """How much has been run, a sentence's part for each reading."""
+        whose = "the paper's" if self.known else "this"
+        return [
+            f"{read.run} of {len(read.cells)} cells of {whose} table have been run"
+            + (f" in the reading `{read.name}`" if read.name else "")
+            for read in self.readings
+        ]
+
+
+def bounds(interval: Interval) -> tuple[float | None, float | None]:
+    """The ends of an interval; None where one seed has none."""
+    if interval.half_width is None:
+        return None, None
+    return interval.mean - interval.half_width, interval.mean + interval.half_width
+
+
+def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> Reproduction:
+    """The page of a table, from a task's records on test images; the last epoch's numbers."""
+    rows = {name: rows_of(table, task, index, name) for name in table.readings_of(task.name)}
+    labels = dict.fromkeys(label for labelled, _ in rows.values() for label in labelled.values())
+    chosen = choose(task, index, loaded, labels=list(labels))
+    used = [record for record in chosen.records if record.status == "ok"]
+    return Reproduction(
+        table=table,
+        task=task,
+        readings=[_read(table, task, name, *of_row, used) for name, of_row in rows.items()],
+        caption=caption(task, arrange(task, used)) if used else [],
+        stale=chosen.stale,
+    )
+
+
+def _read(
+    table: PaperTable,
+    task: Task,
+    name: str | None,
+    labels: Mapping[str, str],
+    not_here: Mapping[str, str],
+    used: Sequence[Record],
+) -> Read:
+    """One reading's cells and gains. labels: of the rows that the task can run; not_here: why it cannot the others."""
+    columns = table.columns(task.shots)
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for row, label in labels.items():
+        for column in columns:
+            shots, metric = _where(table, task, column)
+            found[row, column] = {
+                record.seed: 100 * record.metrics[metric]
+                for record in used
+                if record.label == label and record.shots == shots and metric in record.metrics
+            }
+    cells = [
+        Compared(
+            row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
+            (row, column) in table.recalled, table.errors.get((row, column)),
+        )
+        for row in table.methods
+        for column in columns
+        if (row, column) in table.numbers or not table.numbers
+    ]  # fmt: skip
+    gains = [
+        PaperGain(
+            row,
+            column,
+            _difference(table, row, over, column),
+            _paired(found, row, over, column),
+            bool({(row, column), (over, column)} & table.recalled),
+            over=over,
+        )
+        for row, over in table.gains
+        for column in table.gain_columns or columns
+        if _difference(table, row, over, column) is not None or not table.numbers
+    ]
+    methods = table.methods_of(task.name, name)
+    return Read(
+        name=name,
+        says=table.readings[task.name][name].says if name else "",
+        cells=cells,
+        gains=gains,
+        labels={row: labels.get(row, method) for row, method in methods.items()},
+        changed=[row for row, method in methods.items() if method != table.methods[row]],
+        not_here=not_here,
+    )
+
+
+def rows_of(
+    table: PaperTable, task: Task, index: Index, reading: str | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The suite's labels of the paper's rows; and why a row cannot be run by this task."""
+    labels, not_here = {}, {}
+    for row, method in table.methods_of(task.name, reading).items():
+        try:
+            labels[row] = plan.make(task, index, method).rows[0].label
+        except UserError as error:
+            not_here[row] = error.message
+    return labels, not_here
+
+
+def _difference(table: PaperTable, row: str, over: str, column: str) -> float | None:
+    """The published difference of two rows; None where one of them is not known."""
+    pair = table.numbers.get((row, column)), table.numbers.get((over, column))
+    return None if pair[0] is None or pair[1] is None else pair[0] - pair[1]
+
+
+def regimes(table: PaperTable, task: Task) -> list[Shots]:
+    """The regimes that the table has columns of."""
+    return list(dict.fromkeys(_where(table, task, column)[0] for column in table.columns(task.shots)))
+
+
+def _where(table: PaperTable, task: Task, column: str) -> tuple[Shots, str]:
+    """The regime and the metric of a column of the paper."""
+    if table.column == "noise_std":
+        std = float(column)
+        return task.shots[0], f"accuracy@{std:g}" if std else "accuracy"
+    return parse(column), "accuracy"
+
+
+def _interval(values: Sequence[float]) -> Interval | None:
+    return mean_interval(values) if values else None
+
+
+def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> Interval | None:
+    mine, theirs = found.get((row, column), {}), found.get((over, column), {})
+    return _interval([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+
+
+def render(page: Reproduction, figure: tuple[str, str] | None = None) -> str:
+    """The page as Markdown, with a figure's words and file where it has one. The same records give the same bytes."""
+    text = render_markdown(
+        "reproduction.md.j2", page=page, figure=figure, number=_published, ours=_ours, signed=_signed
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _published(cell: Compared) -> str:
+    error = "" if cell.error is None else f" ± {cell.error:.2f}"
+    return _number(cell.published) + error + (" (recalled)" if cell.recalled else "")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def _ours(interval: Interval | None, signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    mean = _signed(interval.mean) if signed else _number(interval.mean)
+    return mean if interval.half_width is None else f"{mean} ± {interval.half_width:.2f}"

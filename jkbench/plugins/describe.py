@@ -1,0 +1,198 @@
+"""What a plugin file says of itself, read from its source without importing it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jkbench import hashing
+
+PluginType = Literal["method", "dataset"]
+
+_BASE = {"method": "Method", "dataset": "Dataset"}
+_FACTS: dict[PluginType, dict[str, Any]] = {
+    "method": {"cite": "", "tasks": {"distillation", "transfer"}, "elsewhere": {}, "reference": False,
+               "separate_head": False, "starts_pretrained": False},
+    "dataset": {"cite": "", "classes": (), "content": "", "fetched": False},
+}  # fmt: skip
+_SHAPES = {
+    "cite": "a string",
+    "content": "a string",
+    "fetched": "True or False",
+    "tasks": "a set of kinds of task",
+    "elsewhere": "a dict from kinds of task to reasons",
+    "reference": "True or False",
+    "separate_head": "True or False",
+    "starts_pretrained": "True or False",
+    "classes": "a tuple of class names",
+}
+KINDS = ("distillation", "transfer", "robustness")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One typed field of a plugin, as written."""
+
+    name: str
+    annotation: str
+    default: str | None
+    line: int
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin as its file describes it. ``broken`` says what is wrong with it, ``file:line`` first.
+
+    One that only lacks an import is still described: it can be planned and its records can be read, but not run.
+    """
+
+    name: str
+    plugin_type: PluginType
+    path: Path
+    origin: str
+    code: str
+    class_name: str = ""
+    line: int = 1
+    summary: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    broken: str | None = None
+    module: str | None = None
+    """The dotted name to import it by, where it belongs to an installed package (an entry point)."""
+
+    @property
+    def described(self) -> bool:
+        """Whether the file says what it is: class, facts and parameters."""
+        return self.class_name != ""
+
+    @property
+    def tasks(self) -> set[str]:
+        """Kinds of task that a method is defined on."""
+        return set(self.facts.get("tasks", ()))
+
+    @property
+    def reference(self) -> bool:
+        """Whether a method is an upper reference."""
+        return bool(self.facts.get("reference", False))
+
+
+class _Broken(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
+    """The plugin in ``path``. Never raises for what is wrong in the file: the result says so in ``broken``."""
+    name = path.stem.replace("_", "-")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Plugin(name, plugin_type, path, origin, code="", broken=f"{path}:1: cannot be read: {error}")
+    plugin = Plugin(name, plugin_type, path, origin, code=hashing.of_source(text))
+    try:
+        tree = ast.parse(text)
+        return _describe(plugin, tree)
+    except SyntaxError as error:
+        return _with(plugin, broken=f"{path}:{error.lineno or 1}: does not parse: {error.msg}")
+    except _Broken as error:
+        return _with(plugin, broken=f"{path}:{error.line}: {error.message}")
+
+
+def _with(plugin: Plugin, **changes: Any) -> Plugin:
+    return Plugin(**{**plugin.__dict__, **changes})
+
+
+def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
+    base = _BASE[plugin.plugin_type]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and base in map(_last_name, node.bases)]
+    if len(classes) != 1:
+        raise _Broken(
+            classes[1].lineno if classes else 1,
+            f"defines {len(classes) or 'no'} classes derived from {base}; a plugin file defines exactly one",
+        )
+    node = classes[0]
+    facts = dict(_FACTS[plugin.plugin_type])
+    parameters = []
+    for statement in node.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            key = statement.targets[0].id
+            if key in facts:
+                facts[key] = _literal(statement.value, key)
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            if statement.target.id in facts and statement.value is not None:
+                facts[statement.target.id] = _literal(statement.value, statement.target.id)
+            elif not statement.target.id.startswith("_") and "ClassVar" not in ast.unparse(statement.annotation):
+                parameters.append(_parameter(statement))
+    for key, value in facts.items():
+        kinds = (set, frozenset, tuple, list) if key == "tasks" else type(_FACTS[plugin.plugin_type][key])
+        words = isinstance(value, kinds) and (
+            not isinstance(value, set | frozenset | tuple | list | dict) or all(isinstance(each, str) for each in value)
+        )
+        if not words:
+            raise _Broken(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
+    wrong = set(facts.get("tasks", ())) - set(KINDS)
+    if wrong:
+        raise _Broken(node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(KINDS)}")
+    documentation = ast.get_docstring(tree) or ast.get_docstring(node) or ""
+    described = _with(
+        plugin,
+        class_name=node.name,
+        line=node.lineno,
+        summary=documentation.strip().split("\n")[0],
+        facts=facts,
+        parameters=tuple(parameters),
+    )
+    missing = _missing_import(tree)
+    if missing is not None:
+        line, package = missing
+        return _with(described, broken=f"{plugin.path}:{line}: imports {package!r}, which is not installed")
+    return described
+
+
+def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _literal(node: ast.expr, name: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise _Broken(node.lineno, f"{name} must be written out, not computed: it is read without importing") from None
+
+
+def _parameter(node: ast.AnnAssign) -> Parameter:
+    assert isinstance(node.target, ast.Name)
+    default = None if node.value is None else ast.unparse(node.value)
+    if default is None:
+        raise _Broken(node.lineno, f"parameter {node.target.id!r} has no default: every parameter has one")
+    return Parameter(node.target.id, ast.unparse(node.annotation), default, node.lineno)
+
+
+def _missing_import(tree: ast.Module) -> tuple[int, str] | None:
+    """The first package imported at the top of the file that is not there: (line, name). Nothing is imported."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            root = name.partition(".")[0]
+            if root in sys.stdlib_module_names or root in sys.modules:
+                continue
+            try:
+                found = importlib.util.find_spec(root)
+            except ImportError:
+                found = None
+            if found is None:
+                return node.lineno, root
+    return None

@@ -1,0 +1,1 @@
+"""Tasks: what is benchmarked, declared in one TOML file each."""

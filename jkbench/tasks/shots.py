@@ -1,0 +1,33 @@
+"""A regime: how many training images per class the student gets, a number or ``"full"``. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jkbench.errors import UserError
+
+FULL: Literal["full"] = "full"
+Shots = Annotated[int, Field(ge=1)] | Literal["full"]
+SplitName = Literal["test", "validation"]
+"""The images that a trial is scored on."""
+
+
+def size(shots: Shots) -> float:
+    """By which regimes are sorted."""
+    return float("inf") if shots == FULL else float(shots)
+
+
+def parse(text: str, where: str = "") -> Shots:
+    """``"5"`` as 5, ``"full"`` as it is. `UserError` for any other text."""
+    if text == FULL:
+        return FULL
+    if text.isdecimal() and 0 < int(text) < 10**9:
+        return int(text)
+    raise UserError(f"{where}{text!r} is not a number of images per class", 'write for example "1,5,50" or "full"')
+
+
+def per_class(shots: object) -> str:
+    """``5 per class``, or ``full data``."""
+    return "full data" if shots == FULL else f"{shots} per class"

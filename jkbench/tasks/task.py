@@ -1,0 +1,344 @@
+"""A task: data, teacher, student, regimes and protocol, declared in one TOML file.
+
+The model refuses a wrong field with the path to it. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from jkbench import hashing
+from jkbench.errors import Collector, UserError, unknown
+from jkbench.tasks.shots import Shots
+
+Kind = Literal["distillation", "transfer", "robustness"]
+Parameters = dict[str, Any]
+
+FOLDER = Path(__file__).parent
+
+# Raised when a change to the engine or the mathematics changes numbers: records of another revision are not reused.
+# `tests/test_golden.py` fails when the numbers move and this has not.
+REVISION = 2
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_before(later: str) -> Any:
+    """A serialiser that leaves a field out while it is None: hashes from before there was such a field stay."""
+
+    def serialise(self: BaseModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key != later or value is not None}
+
+    return model_serializer(mode="wrap")(serialise)
+
+
+class Images(_Model):
+    """A data set, or some of its classes (relabelled 0, 1, … in the order given)."""
+
+    dataset: str
+    classes: tuple[int, ...] | None = Field(default=None, min_length=2)
+    size: int | None = Field(default=None, ge=8, description="side in pixels, of sets that are resized once")
+
+    _sizes = _as_before("size")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Images:
+        if self.classes and len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class is named twice")
+        return self
+
+
+class Augmentation(_Model):
+    """A new random view of every image at every step, the same for all methods, for student and teacher alike."""
+
+    flip: bool = Field(default=False, description="left and right exchanged for half of the images")
+    shift: int = Field(default=0, ge=0, description="moved by up to so many pixels each way; the edge is filled with 0")
+    zoom: tuple[float, float] | None = Field(
+        default=None, description="a square crop of this share of the area, between the two, resized to the whole"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Augmentation:
+        if self.zoom and not 0 < self.zoom[0] <= self.zoom[1] <= 1:
+            raise ValueError("zoom is a smallest and a largest share of the area, 0 < smallest <= largest <= 1")
+        if not (self.flip or self.shift or self.zoom):
+            raise ValueError("it changes nothing: give flip, shift or zoom, or leave augment out")
+        return self
+
+    def describe(self) -> str:
+        """In a caption's words."""
+        parts = ["flipped"] * self.flip
+        parts += [f"shifted by up to {self.shift} pixels"] * bool(self.shift)
+        if self.zoom:
+            parts.append(f"cropped to {100 * self.zoom[0]:g}–{100 * self.zoom[1]:g} % of the area and resized")
+        return " and ".join(parts)
+
+
+class Training(_Model):
+    """How a network is trained: the same for every method of a task."""
+
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(gt=0)
+    steps: int | None = Field(default=None, ge=1, description="length in optimiser steps; or give epochs")
+    epochs: int | None = Field(default=None, ge=1)
+    drop_at: int | None = Field(default=None, ge=1, description="step (or epoch) of the one drop of the rate")
+    drop_factor: float = Field(default=0.1, gt=0, le=1)
+    batch: int = Field(ge=2, description="images a step; a smaller regime is one batch")
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
+    augment: Augmentation | None = None
+
+    _views = _as_before("augment")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Training:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if self.drop_at is not None and self.drop_at >= (self.steps or self.epochs or 0):
+            raise ValueError("drop_at lies beyond the end of training")
+        return self
+
+    def describe(self) -> str:
+        """The recipe in a caption's words."""
+        unit = "steps" if self.steps else "epochs"
+        text = f"{self.optimiser}, {self.steps or self.epochs} {unit} of at most {self.batch} images"
+        text += f", learning rate {self.learning_rate:g}"
+        if self.drop_at:
+            text += f" (× {self.drop_factor:g} from {unit[:-1]} {self.drop_at})"
+        text += f", weight decay {self.weight_decay:g}" if self.weight_decay else ", no weight decay"
+        return text + (f", images {self.augment.describe()}" if self.augment else "")
+
+
+class Pretrained(_Model):
+    """Weights that somebody else has trained, of a timm model: as timm fetches them, or from a file."""
+
+    source: str = Field(min_length=1, description="the images they were trained on, in a caption's words")
+    weights: Path | None = Field(
+        default=None, exclude=True, description="a safetensors file of the timm model; by default timm fetches them"
+    )
+
+
+def _of_timm(architecture: str, pretrained: Pretrained | None) -> None:
+    if pretrained is not None and not architecture.startswith("timm:"):
+        raise ValueError(f"pre-trained weights are timm's: {architecture} is no timm:MODEL")
+
+
+class TeacherSpec(_Model):
+    """The network to learn from: trained once per task on all of the source's training images, or pre-trained."""
+
+    architecture: str
+    training: Training | None = None
+    pretrained: Pretrained | None = None
+    seed: int = 0
+
+    _ready_made = _as_before("pretrained")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TeacherSpec:
+        if (self.training is None) == (self.pretrained is None):
+            raise ValueError("give either training or pretrained")
+        _of_timm(self.architecture, self.pretrained)
+        return self
+
+
+class StudentSpec(_Model):
+    """The network that learns. ``pretrained``: weights of its own that only the oracle starts from."""
+
+    architecture: str
+    training: Training
+    pretrained: Pretrained | None = None
+
+    _ready_made = _as_before("pretrained")
+
+    @model_validator(mode="after")
+    def _fits(self) -> StudentSpec:
+        _of_timm(self.architecture, self.pretrained)
+        return self
+
+
+class Matching(_Model):
+    """Choices that the paper leaves open, the same for every method."""
+
+    batch_norm: Literal["per-sample", "batch", "running", "constant"] = Field(
+        default="per-sample",
+        description="statistics in the student's Jacobian pass. per-sample: the batch's, constant in the inputs but "
+        "not in the weights; batch: differentiated through, which couples the samples; running: the running ones; "
+        "constant: the batch's, constant in the weights too",
+    )
+    layers: tuple[tuple[str, str], ...] | None = Field(
+        default=None,
+        description="pairs (student layer, teacher layer); by default the deepest of each equal size",
+    )
+    resize: bool = Field(default=False, description="average-pool the larger attention map where sizes differ")
+
+
+class Evaluation(_Model):
+    """What is scored, at the last epoch."""
+
+    noise: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(), description="standard deviations of Gaussian noise on normalised test inputs"
+    )
+    noise_draws: int = Field(default=1, ge=1, description="noise draws a test image")
+
+
+class Task(_Model):
+    """One benchmark: see the module's text and `jkbench/tasks/*.toml`."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    version: int = Field(ge=1)
+    kind: Kind
+    title: str
+    description: str = ""
+    shots: tuple[Shots, ...] = Field(min_length=1)
+    seeds: int = Field(default=5, ge=1, description="how many seeds `run` takes unless told")
+    target: Images
+    source: Images | None = Field(default=None, description="what the teacher knows; the target unless given")
+    student: StudentSpec
+    teacher: TeacherSpec | None = None
+    matching: Matching = Matching()
+    evaluation: Evaluation = Evaluation()
+    baseline: str = Field(default="scratch", description="the row that gains are counted from")
+    methods: dict[str, Parameters | Annotated[list[Parameters], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="a method's parameters in this task; a list makes several rows of it. The rest keep their own",
+    )
+    selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Task:
+        if self.kind == "robustness" and (self.teacher or self.source):
+            raise ValueError("a robustness task has neither teacher nor source")
+        if self.kind != "robustness" and not self.teacher:
+            raise ValueError(f"a {self.kind} task needs a [teacher]")
+        ready_made = self.teacher is not None and self.teacher.pretrained is not None
+        if self.student.pretrained is not None and not ready_made:
+            raise ValueError("a pre-trained student needs a pre-trained teacher, whose pixels are normalised alike")
+        if ready_made and self.source:
+            raise ValueError("a pre-trained teacher has seen its own source: drop [source]")
+        if self.kind == "transfer" and not (self.source or ready_made):
+            raise ValueError("a transfer task needs a [source], the images its teacher knows, or a pre-trained teacher")
+        if self.kind == "distillation" and self.source and self.source.classes != self.target.classes:
+            raise ValueError("student and teacher of a distillation task share their labels: drop [source]")
+        if self.kind == "robustness" and not self.evaluation.noise:
+            raise ValueError("a robustness task needs [evaluation] noise = [...]")
+        if len(set(map(str, self.shots))) != len(self.shots):
+            raise ValueError("a regime stands twice in shots")
+        return self
+
+    @property
+    def teacher_images(self) -> Images:
+        """What the teacher was trained on; of a pre-trained one, the images that it is asked about."""
+        return self.source or self.target
+
+    @property
+    def has_pretrained_student(self) -> bool:
+        """Whether the student's architecture can be had trained on what the teacher has seen."""
+        if self.teacher is None:
+            return False
+        return self.student.pretrained is not None or self.teacher.training is not None
+
+    @property
+    def same_labels(self) -> bool:
+        """Whether the teacher's outputs are the target's classes."""
+        return self.kind == "distillation"
+
+    @property
+    def protocol(self) -> str:
+        """A hash of everything that can change a number, the methods' parameters apart (they are in the trial)."""
+        kept = self.model_dump(
+            mode="json",
+            exclude={"title", "description", "seeds", "shots", "baseline", "methods", "selection"},
+        )
+        return hashing.of_value({**kept, "revision": REVISION})
+
+    def rows(self, method: str) -> list[Parameters]:
+        """The parameter sets that this task gives ``method``: one, or as many as it has rows."""
+        given = self.methods.get(method, {})
+        return list(given) if isinstance(given, list) else [given]
+
+
+def builtin() -> dict[str, Path]:
+    """The tasks that come with the suite, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def load(name: str) -> Task:
+    """The task of that name, or in the TOML file at that path; `UserError` names what is wrong and where."""
+    path = Path(name)
+    if path.suffix == ".toml" or "/" in name:
+        if not path.is_file():
+            raise UserError(f"there is no task file {name!r}", "give a path to a .toml file, or a task's name")
+    elif name in builtin():
+        path = builtin()[name]
+    else:
+        raise unknown("task", name, builtin())
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    for network in ("teacher", "student"):
+        _resolve_weights(content.get(network), path.parent)
+    try:
+        task = Task.model_validate(content)
+    except ValidationError as error:
+        with Collector() as problems:
+            for problem in _explain(path, error):
+                problems.add(problem)
+        raise
+    if task.name != path.stem:
+        raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task bear the same name")
+    return task
+
+
+def _resolve_weights(network: Any, folder: Path) -> None:
+    """A file of weights counts from the task's own folder."""
+    ready_made = network.get("pretrained") if isinstance(network, dict) else None
+    if isinstance(ready_made, dict) and isinstance(ready_made.get("weights"), str):
+        ready_made["weights"] = str((folder / ready_made["weights"]).resolve())
+
+
+def _explain(path: Path, error: ValidationError) -> Iterator[UserError]:
+    """Each wrong field with the path to it and what would have been right."""
+    for entry in error.errors():
+        at = [str(part) for part in entry["loc"]]
+        where = ".".join(at) or "the task"
+        if entry["type"] == "extra_forbidden":
+            known = _fields(at[:-1])
+            problem = unknown("field", at[-1], known)
+            yield UserError(f"{path}: {where}: {problem.message} here", problem.hint)
+        else:
+            message = entry["msg"].removeprefix("Value error, ")
+            given = entry["input"]
+            shown = "" if isinstance(given, dict) or entry["type"] == "missing" else f" (given: {given!r})"
+            yield UserError(f"{path}: {where}: {message}{shown}")
+
+
+def _fields(at: list[str]) -> list[str]:
+    """The names that a table of the task file may hold."""
+    model: Any = Task
+    for part in at:
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        choices = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
