@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jkbench import hashing
+from jkbench.plugins.inheritance import Unreadable, lineage
 
 PluginType = Literal["method", "dataset"]
 
@@ -80,13 +81,6 @@ class Plugin:
         return bool(self.facts.get("reference", False))
 
 
-class _Broken(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-        self.message = message
-
-
 def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
     """The plugin in ``path``. Never raises for what is wrong in the file: the result says so in ``broken``."""
     name = path.stem.replace("_", "-")
@@ -100,7 +94,7 @@ def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
         return _describe(plugin, tree)
     except SyntaxError as error:
         return _with(plugin, broken=f"{path}:{error.lineno or 1}: does not parse: {error.msg}")
-    except _Broken as error:
+    except Unreadable as error:
         return _with(plugin, broken=f"{path}:{error.line}: {error.message}")
 
 
@@ -109,36 +103,22 @@ def _with(plugin: Plugin, **changes: Any) -> Plugin:
 
 
 def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
-    base = _BASE[plugin.plugin_type]
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and base in map(_last_name, node.bases)]
-    if len(classes) != 1:
-        raise _Broken(
-            classes[1].lineno if classes else 1,
-            f"defines {len(classes) or 'no'} classes derived from {base}; a plugin file defines exactly one",
-        )
+    classes = lineage(tree, _BASE[plugin.plugin_type], f"jkbench.plugins.{plugin.plugin_type}")
     node = classes[0]
     facts = dict(_FACTS[plugin.plugin_type])
-    parameters = []
-    for statement in node.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            key = statement.targets[0].id
-            if key in facts:
-                facts[key] = _literal(statement.value, key)
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            if statement.target.id in facts and statement.value is not None:
-                facts[statement.target.id] = _literal(statement.value, statement.target.id)
-            elif not statement.target.id.startswith("_") and "ClassVar" not in ast.unparse(statement.annotation):
-                parameters.append(_parameter(statement))
+    parameters: dict[str, Parameter] = {}
+    for each in reversed(classes):
+        _read_body(each, facts, parameters)
     for key, value in facts.items():
         kinds = (set, frozenset, tuple, list) if key == "tasks" else type(_FACTS[plugin.plugin_type][key])
         words = isinstance(value, kinds) and (
             not isinstance(value, set | frozenset | tuple | list | dict) or all(isinstance(each, str) for each in value)
         )
         if not words:
-            raise _Broken(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
+            raise Unreadable(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
     wrong = set(facts.get("tasks", ())) - set(KINDS)
     if wrong:
-        raise _Broken(node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(KINDS)}")
+        raise Unreadable(node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(KINDS)}")
     documentation = ast.get_docstring(tree) or ast.get_docstring(node) or ""
     described = _with(
         plugin,
@@ -146,7 +126,7 @@ def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
         line=node.lineno,
         summary=documentation.strip().split("\n")[0],
         facts=facts,
-        parameters=tuple(parameters),
+        parameters=tuple(parameters.values()),
     )
     missing = _missing_import(tree)
     if missing is not None:
@@ -155,24 +135,40 @@ def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
     return described
 
 
-def _last_name(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
+def _read_body(node: ast.ClassDef, facts: dict[str, Any], parameters: dict[str, Parameter]) -> None:
+    """Set what a class says over what its bases have said."""
+    for statement in node.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            key = statement.targets[0].id
+            if key in parameters:
+                told = f"{key!r} is a parameter of a base: write {key}: {parameters[key].annotation} = …"
+                raise Unreadable(statement.lineno, told)
+            if key in facts:
+                facts[key] = _literal(statement.value, key)
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            key = statement.target.id
+            if key in facts and statement.value is not None:
+                facts[key] = _literal(statement.value, key)
+            elif "ClassVar" in ast.unparse(statement.annotation):
+                parameters.pop(key, None)
+            elif not key.startswith("_"):
+                parameters[key] = _parameter(statement)
 
 
 def _literal(node: ast.expr, name: str) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise _Broken(node.lineno, f"{name} must be written out, not computed: it is read without importing") from None
+        raise Unreadable(
+            node.lineno, f"{name} must be written out, not computed: it is read without importing"
+        ) from None
 
 
 def _parameter(node: ast.AnnAssign) -> Parameter:
     assert isinstance(node.target, ast.Name)
     default = None if node.value is None else ast.unparse(node.value)
     if default is None:
-        raise _Broken(node.lineno, f"parameter {node.target.id!r} has no default: every parameter has one")
+        raise Unreadable(node.lineno, f"parameter {node.target.id!r} has no default: every parameter has one")
     return Parameter(node.target.id, ast.unparse(node.annotation), default, node.lineno)
 
 
