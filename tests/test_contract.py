@@ -72,6 +72,16 @@ def failures(folder: Path, text: str) -> str:
         ("from sklearn.datasets import load_digits; yield 'ce', ce", "it reads no images of its own"),
         ("from jkbench.engine import resident; yield 'ce', ce", "it reads no images of its own"),
         ("import sklearn; yield 'ce', ce", "it reads no images of its own"),
+        ("yield 'ce', ce; teacher._network", "mine.py:10: teacher._network is private; public are batch: x, y, index"),
+        ("yield 'ce', ce; getattr(student, '_outputs')", "student._outputs is private"),
+        ("yield 'ce', ce; yield 'ce', ce", "two terms are called 'ce'"),
+        ("yield 'ce', ce; yield 'act', 0.5", "a name of its own: 'act' is a float, not a tensor"),
+        ("yield 'ce', student.logits", "a name of its own: 'ce' has the shape (10, 5)"),
+        ("yield ce", "a name of its own: the loss yields a Tensor"),
+        ("return ce", "a name of its own: the loss yields a Tensor"),
+        ("yield 1, ce", "a name of its own: the loss yields a tuple"),
+        ("import sys; sys.exit(0)", "mine.py:10 in loss: import sys; sys.exit(0)"),
+        ("yield 'ce', ce + len(1)", "TypeError: object of type 'int' has no len()"),
         ("yield 'ce', ce; yield 'jac', student.jacobian(batch.correct).detach().square().sum()", "jac trains nothing"),
     ],
 )
@@ -91,6 +101,62 @@ def test_a_method_that_smuggles_test_labels_in_gives_other_numbers(tmp_path: Pat
 """
     )
     assert "the same seed gives the same numbers" in failures(tmp_path, text)
+
+
+def test_a_parameter_that_is_never_read_is_seen(tmp_path: Path) -> None:
+    text = PLUGIN.replace("squared_error\n", "squared_error, Weight\n")
+    declared = text.replace("    def", "    jac: Weight = 1.0\n\n    def", 1)
+    assert "mine.py:8: jac is declared and never read" in failures(
+        tmp_path, declared.replace("STATEMENT", "yield 'ce', ce")
+    )
+    for reads in ("self.jac * ce", "getattr(self, 'jac') * ce", "self.model_dump()['jac'] * ce"):
+        assert failures(tmp_path, declared.replace("STATEMENT", f"yield 'ce', {reads}")) == ""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "told"),
+    [
+        ("import sys; sys.exit(0)", "cannot be imported: SystemExit"),
+        ("def __init__(self, **given): raise KeyError(given)", "KeyError"),
+        ("cite = 3", "cite is 3"),
+        ("def modules(self, student, teacher): return 3", "it trains"),
+        ("def initial(self, start): return {'a': 1}", "it trains"),
+    ],
+)
+def test_check_never_ends_with_a_traceback(tmp_path: Path, plugin: str, told: str) -> None:
+    text = PLUGIN.replace("STATEMENT", "yield 'ce', ce").replace("    tasks =", f"    {plugin}\n    tasks =")
+    assert told in failures(tmp_path, text)
+
+
+DATASET = '''"""Test."""
+import numpy as np
+from jkbench import Dataset, Split, carve
+
+class Mine(Dataset):
+    classes = ("a", "b")
+    size: int = 8
+
+    def load(self):
+        images = np.zeros((40, 4, 4, 1), np.uint8) + self.size
+        STATEMENT
+'''
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("return carve(images, np.array([0, 1] * 10), 2, 2)", "carve: 40 images and 20 labels"),
+        ("return carve(images, np.array([0, 1] * 30), 2, 2)", "carve: 40 images and 60 labels"),
+        (
+            "return dict.fromkeys(('train', 'validation', 'test'), Split(images, np.array([0, 1])))",
+            "labels are int64 (2,) for 40 images",
+        ),
+        ("return 3", "TypeError"),
+        ("import sys; sys.exit(0)", "SystemExit"),
+    ],
+)
+def test_images_without_a_label_each_are_seen(tmp_path: Path, statement: str, told: str) -> None:
+    assert told in failures(tmp_path, DATASET.replace("STATEMENT", statement))
 
 
 def test_a_broken_dataset_is_seen(tmp_path: Path) -> None:

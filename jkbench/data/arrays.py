@@ -159,6 +159,8 @@ def carve(images: NDArray[np.uint8], labels: NDArray[np.int64], validation: int,
 
     Drawn from the stream ``split`` over the canonical order, so that the stored order does not matter.
     """
+    if len(images) != len(labels):
+        raise UserError(f"carve: {len(images)} images and {len(labels)} labels", "one label an image")
     whole = canonical(Split(images, labels.astype(np.int64)))
     parts: dict[str, list[NDArray[np.int64]]] = {name: [] for name in SPLITS}
     for label in np.unique(whole.labels):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import copy
 import hashlib
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,11 +24,12 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.images import TaskData
 from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.engine.trial import last_lines, make_ready
 from jkbench.errors import UserError
 from jkbench.plan import Trial
-from jkbench.plugins import parameters
+from jkbench.plugins import parameters, review
 from jkbench.plugins.describe import KINDS, Plugin, read
 from jkbench.plugins.discovery import Index, discover
 from jkbench.plugins.loading import load
@@ -37,7 +37,7 @@ from jkbench.records import teachers
 from jkbench.tasks.task import Task
 
 STEPS = 6
-_READERS = ("sklearn.datasets", "torchvision.datasets", "jkbench.engine", "jkbench.data", "jkbench.plugins")
+_TERMS = "every loss term is a scalar tensor with a name of its own"
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,12 @@ def check(path: Path) -> Iterator[Finding]:
     if not path.is_file():
         raise UserError(f"there is no file {path}", "jkbench new method NAME writes one")
     torch.set_num_threads(1)  # the networks are tiny: a second thread would only wait for the first
-    as_dataset = read(path, "dataset", "check")
-    if as_dataset.class_name:
-        yield from check_dataset(as_dataset)
-    else:
-        yield from check_method(read(path, "method", "check"))
+    plugin = read(path, "dataset", "check")
+    findings = check_dataset if plugin.described else check_method
+    try:
+        yield from findings(plugin if plugin.described else read(path, "method", "check"))
+    except (Exception, SystemExit) as error:
+        yield Finding("the check reaches its end", False, _told(error))
 
 
 def check_dataset(plugin: Plugin) -> Iterator[Finding]:
@@ -83,11 +84,12 @@ def check_dataset(plugin: Plugin) -> Iterator[Finding]:
     yield Finding("the plugin can be read without importing it", plugin.broken is None, plugin.broken or "")
     if plugin.broken:
         return
+    yield _all_read(plugin)
     try:
         dataset = load(plugin)()
         first, second = dict(dataset.load()), dict(dataset.load())
         arrays.check(plugin.name, first, len(dataset.classes))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         yield Finding("load() returns the splits that are asked for", False, _told(error))
         return
     sizes = ", ".join(f"{name} {len(split)}" for name, split in first.items())
@@ -118,32 +120,56 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
     try:
         defaults = parameters.validate(plugin, {})
         load(plugin)(**defaults)
-    except UserError as error:
-        yield Finding("its parameters have types, defaults and bounds", False, str(error))
+    except (Exception, SystemExit) as error:
+        yield Finding("its parameters have types, defaults and bounds", False, _told(error))
         return
     shown = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "it has none"
     yield Finding("its parameters have types, defaults and bounds", True, shown)
-    reader = _reads_images(plugin)
-    yield Finding("it reads no images of its own", reader is None, reader or "")
+    yield _all_read(plugin)
+    yield _none("it reads no images of its own", review.reads_images(plugin))
+    private = list(review.private_reads(plugin))
+    yield _none("it reads public names only", [*private, _public()] if private else [])
     for kind in KINDS:
         if kind in plugin.tasks:
             for finding in _check_on(small_task(kind), plugin):
                 yield replace(finding, what=f"{kind}: {finding.what}")
 
 
-def _reads_images(plugin: Plugin) -> str | None:
-    """Where a plugin imports something that could hand it test labels."""
-    for node in ast.walk(ast.parse(plugin.path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name in ("sklearn", "torchvision") or any(f"{name}.".startswith(f"{reader}.") for reader in _READERS):
-                return f"{plugin.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"
-    return None
+def _none(what: str, seen: Iterable[str]) -> Finding:
+    """A finding that holds where nothing was seen."""
+    told = list(seen)
+    return Finding(what, not told, "; ".join(told))
+
+
+def _all_read(plugin: Plugin) -> Finding:
+    return _none("it uses every parameter that it declares", review.unused_parameters(plugin))
+
+
+def _public() -> str:
+    """What a loss may read, as the engine's own classes have it."""
+    owners = {"batch": {**Batch.__dataclass_fields__, **vars(Batch)}, "student and teacher": vars(Signals)}
+    told = [f"{owner}: {', '.join(n for n in names if not n.startswith('_'))}" for owner, names in owners.items()]
+    return f"public are {'; '.join(told)}"
+
+
+class _WrongTerm(UserError):
+    """A loss yielded something else than names with scalar tensors."""
+
+
+def _named(terms: Any) -> list[tuple[str, Tensor]]:
+    """The terms of a loss as a list; `_WrongTerm` where one is not a new name with a scalar tensor."""
+    named = list(terms) if isinstance(terms, Iterable) and not isinstance(terms, Tensor) else [terms]
+    for at, pair in enumerate(named):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise _WrongTerm(f"the loss yields a {type(pair).__name__}", 'write: yield "name", tensor')
+        name, term = pair
+        if name in [earlier for earlier, _ in named[:at]]:
+            raise _WrongTerm(f"two terms are called {name!r}", "give each term a name of its own")
+        if not isinstance(term, Tensor):
+            raise _WrongTerm(f"{name!r} is a {type(term).__name__}, not a tensor", "leave out a term without a tensor")
+        if term.ndim:
+            raise _WrongTerm(f"{name!r} has the shape {tuple(term.shape)}", "sum or average it to one number")
+    return named
 
 
 @dataclass
@@ -166,14 +192,12 @@ class _Watched(Loop):
     watched: _Run
 
     def step(self, terms: Any) -> None:
-        named = list(terms)
-        self.watched.terms += [
-            (name, float(term.detach())) for name, term in named if isinstance(term, Tensor) and not term.ndim
-        ]
+        named = _named(terms)
+        self.watched.terms += [(name, float(term.detach())) for name, term in named]
         weights = [p for p in self.student.parameters() if p.requires_grad]
         for name, term in named:
             reached = 0.0
-            if isinstance(term, Tensor) and term.requires_grad:
+            if term.requires_grad:
                 found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
                 reached = sum(float(gradient.abs().sum()) for gradient in found if gradient is not None)
             seen = self.watched.term_gradients
@@ -199,9 +223,13 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     try:
         first = _train(trial, data, references, global_seed=1)
         second = _train(trial, _other_test_labels(data), references, global_seed=2)
-    except Exception as error:
+    except _WrongTerm as error:
+        yield Finding(_TERMS, False, str(error))
+        return
+    except (Exception, SystemExit) as error:
         yield Finding("it trains", False, _told(error))
         return
+    yield Finding(_TERMS, True)
     bad = [f"{name} = {value}" for name, value in first.terms if not math.isfinite(value)]
     names = ", ".join(dict.fromkeys(name for name, _ in first.terms))
     yield Finding("every loss term is finite", not bad, ", ".join(bad[:3]) or names)
@@ -287,5 +315,5 @@ def _set_global(seed: int) -> Callable[[], None]:
     return back
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return str(error) if isinstance(error, UserError) else last_lines(error)

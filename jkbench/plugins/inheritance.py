@@ -29,8 +29,8 @@ class _Class:
 def lineage(tree: ast.Module, base: str, home: str) -> list[ast.ClassDef]:
     """The plugin's class and its bases in this file, in the order in which Python looks things up.
 
-    The plugin is the one most derived class of ``base``, which `jkbench` exports and the module ``home`` defines. Raises
-    `Unreadable` where there is none or several, or where a base lies outside the file: its loss could not be read.
+    The plugin is the one most derived class of ``base``, which `jkbench` exports and the module ``home`` defines.
+    Raises `Unreadable` where there is none or several, or where a base lies outside the file.
     """
     root = type(base, (), {})
     classes = _classes(tree, root, {f"jkbench.{base}", f"{home}.{base}"})
