@@ -123,9 +123,7 @@ def why_not(plugin: Plugin, task: Task) -> str | None:
     reason = plugin.facts.get("elsewhere", {}).get(task.kind)
     if reason:
         return str(reason)
-    if task.kind == "robustness":
-        return "it learns from a teacher, and a robustness task has none"
-    return f"its file names {', '.join(sorted(plugin.tasks))} alone"
+    return task.family.why_not or f"its file names {', '.join(sorted(plugin.tasks))} alone"
 
 
 def _sound(plugin: Plugin) -> Plugin:

@@ -36,8 +36,8 @@ def measure(
 
     check_device(device_name)
     named = recorded_tasks.load(task_name, folder)
-    if named.kind != "transfer":
-        known = sorted(name for name in builtin() if load(name).kind == "transfer")
+    if not named.family.other_labels:
+        known = sorted(name for name in builtin() if load(name).family.other_labels)
         raise UserError(
             f"{named.name} is a {named.kind} task: the bound is of transfer, from a source to a target",
             f"transfer tasks: {', '.join(known)}",

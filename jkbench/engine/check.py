@@ -30,10 +30,11 @@ from jkbench.engine.trial import last_lines, make_ready
 from jkbench.errors import UserError
 from jkbench.plan import Trial
 from jkbench.plugins import parameters, review
-from jkbench.plugins.describe import KINDS, Plugin, read
+from jkbench.plugins.describe import Plugin, read
 from jkbench.plugins.discovery import Index, discover
 from jkbench.plugins.loading import load
 from jkbench.records import teachers
+from jkbench.tasks.families import FAMILIES
 from jkbench.tasks.task import Task
 
 STEPS = 6
@@ -57,11 +58,12 @@ def small_task(kind: str) -> Task:
         "target": {"dataset": "digits", "classes": [5, 6, 7, 8, 9]},
         "student": {"architecture": "vgg:8-M-8", "training": training},
     }  # fmt: skip
-    if kind == "robustness":
+    family = FAMILIES[kind]
+    if family.along == "noise std":
         content["evaluation"] = {"noise": [0.1]}
-    else:
+    if family.teacher:
         content["teacher"] = {"architecture": "vgg:8-M-16", "training": {**training, "steps": 30, "batch": 64}}
-    if kind == "transfer":
+    if family.other_labels:
         content["source"] = {"dataset": "digits", "classes": [0, 1, 2, 3, 4]}
     return Task.model_validate(content)
 
@@ -129,7 +131,7 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
     yield _none("it reads no images of its own", review.reads_images(plugin))
     private = list(review.private_reads(plugin))
     yield _none("it reads public names only", [*private, _public()] if private else [])
-    for kind in KINDS:
+    for kind in FAMILIES:
         if kind in plugin.tasks:
             for finding in _check_on(small_task(kind), plugin):
                 yield replace(finding, what=f"{kind}: {finding.what}")

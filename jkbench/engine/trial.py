@@ -222,7 +222,7 @@ def check_fit(
     image = torch.zeros(1, channels, size, size)
     _check_pretrained(task, size)  # by itself: timm raises what it likes at images of another size
     with Collector() as problems:
-        if task.same_labels and outputs != classes:
+        if task.family.same_labels and outputs != classes:
             problems.add(
                 UserError(f"the teacher has {outputs} classes, {task.target.dataset} has {classes}", "kind = transfer")
             )
@@ -281,7 +281,7 @@ def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
     task = trial.task
     channels, size = data.target.size
     outputs = None
-    if task.kind == "transfer" or (task.teacher is not None and method.separate_head):
+    if task.family.teacher and (task.family.other_labels or method.separate_head):
         outputs = data.outputs
     return build(task.student.architecture, channels, size, len(data.target.classes), trial.seed, outputs)
 
@@ -289,7 +289,7 @@ def build_student(data: TaskData, trial: Trial, method: Method) -> Network:
 def _pretrained(task: Task, student: TrainedNetwork, initial: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights that carry over: all where the labels are the same; else the body's, and those of its head as the
     head for the teacher's outputs, where both are of the same classes."""
-    if task.same_labels:
+    if task.family.same_labels:
         return student.state
     found = {name: value for name, value in student.state.items() if name.startswith("body.")}
     head = {f"teacher_{name}": value for name, value in student.state.items() if name.startswith("head.")}

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from jkbench import hashing
 from jkbench.plugins.inheritance import Unreadable, lineage
+from jkbench.tasks.families import FAMILIES
 
 PluginType = Literal["method", "dataset"]
 
@@ -31,7 +32,6 @@ _SHAPES = {
     "starts_pretrained": "True or False",
     "classes": "a tuple of class names",
 }
-KINDS = ("distillation", "transfer", "robustness")
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,11 @@ def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
         )
         if not words:
             raise Unreadable(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
-    wrong = set(facts.get("tasks", ())) - set(KINDS)
+    wrong = set(facts.get("tasks", ())) - set(FAMILIES)
     if wrong:
-        raise Unreadable(node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(KINDS)}")
+        raise Unreadable(
+            node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(FAMILIES)}"
+        )
     documentation = ast.get_docstring(tree) or ast.get_docstring(node) or ""
     described = _with(
         plugin,

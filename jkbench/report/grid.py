@@ -162,8 +162,8 @@ def noise_blocks(grid: Grid) -> list[Block]:
 
 
 def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shots], list[Record]]) -> tuple[Block, ...]:
-    """Accuracy in every regime; for a robustness task accuracy under every noise, a block a regime."""
-    if task.kind != "robustness":
+    """Accuracy in every regime; where the columns run along noise, a block a regime."""
+    if task.family.along == "shots":
         return (Block("shots", None, tuple(Column(s, "accuracy") for s in shots)),) if shots else ()
     stds = {float(std) for std in task.evaluation.noise} | {0.0}
     names = {name for group in cells.values() for record in group for name in record.metrics}

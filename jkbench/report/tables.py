@@ -168,7 +168,7 @@ def further_views(task: Task, grid: Grid) -> list[View]:
             block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
             title = f"Loss term {code(term)}, the last tenth of training in % of its first value"
             views.append(_filled(plain_view(grid, block, title, 100.0, 0)))
-    if task.kind != "robustness":
+    if task.family.along == "shots":
         views += [plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
     return views
 

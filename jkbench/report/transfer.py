@@ -60,7 +60,7 @@ class Transfer:
 
 def transfer(task: Task, grid: Grid) -> Transfer | None:
     """The section of a task whose student learns other labels than its teacher's; None for other kinds of task."""
-    if task.kind != "transfer" or not grid.labels:
+    if not task.family.other_labels or not grid.labels:
         return None
     below, goals = negative(grid, task.baseline), targets(grid, task.baseline)
     needed = {

@@ -16,15 +16,16 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from jkbench import hashing
 from jkbench.errors import Collector, UserError, unknown
+from jkbench.tasks.families import FAMILIES, Family, Part
 from jkbench.tasks.shots import Shots
 
-Kind = Literal["distillation", "transfer", "robustness"]
 Parameters = dict[str, Any]
 
 FOLDER = Path(__file__).parent
@@ -201,7 +202,7 @@ class Task(_Model):
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     version: int = Field(ge=1)
-    kind: Kind
+    kind: str = Field(description="its family: see jkbench/tasks/families.py")
     title: str
     description: str = ""
     shots: tuple[Shots, ...] = Field(min_length=1)
@@ -219,26 +220,37 @@ class Task(_Model):
     )
     selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
 
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in FAMILIES:
+            raise ValueError(f"there is no such family of task: {', '.join(map(repr, FAMILIES))} are known")
+        return kind
+
     @model_validator(mode="after")
     def _coherent(self) -> Task:
-        if self.kind == "robustness" and (self.teacher or self.source):
-            raise ValueError("a robustness task has neither teacher nor source")
-        if self.kind != "robustness" and not self.teacher:
-            raise ValueError(f"a {self.kind} task needs a [teacher]")
         ready_made = self.teacher is not None and self.teacher.pretrained is not None
         if self.student.pretrained is not None and not ready_made:
             raise ValueError("a pre-trained student needs a pre-trained teacher, whose pixels are normalised alike")
         if ready_made and self.source:
             raise ValueError("a pre-trained teacher has seen its own source: drop [source]")
-        if self.kind == "transfer" and not (self.source or ready_made):
-            raise ValueError("a transfer task needs a [source], the images its teacher knows, or a pre-trained teacher")
-        if self.kind == "distillation" and self.source and self.source.classes != self.target.classes:
-            raise ValueError("student and teacher of a distillation task share their labels: drop [source]")
-        if self.kind == "robustness" and not self.evaluation.noise:
-            raise ValueError("a robustness task needs [evaluation] noise = [...]")
+        other = self.source is not None and self.source.classes != self.target.classes
+        parts: dict[Part, object] = {
+            "teacher": self.teacher, "pre-trained teacher": ready_made, "source": self.source,
+            "source of other labels": other, "noise": self.evaluation.noise,
+        }  # fmt: skip
+        held = {part for part, there in parts.items() if there}
+        for rule in self.family.rules:
+            if rule.broken(held):
+                raise ValueError(rule.sentence)
         if len(set(map(str, self.shots))) != len(self.shots):
             raise ValueError("a regime stands twice in shots")
         return self
+
+    @property
+    def family(self) -> Family:
+        """What differs between its family of task and the others."""
+        return FAMILIES[self.kind]
 
     @property
     def teacher_images(self) -> Images:
@@ -251,11 +263,6 @@ class Task(_Model):
         if self.teacher is None:
             return False
         return self.student.pretrained is not None or self.teacher.training is not None
-
-    @property
-    def same_labels(self) -> bool:
-        """Whether the teacher's outputs are the target's classes."""
-        return self.kind == "distillation"
 
     @property
     def protocol(self) -> str:
