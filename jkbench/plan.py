@@ -145,29 +145,38 @@ def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str,
     return chosen
 
 
+@dataclass(frozen=True)
+class Usual:
+    """What a task gives a method: its rows with all parameters, and how a row is named."""
+
+    plugin: Plugin
+    rows: list[dict[str, Any]]
+    base: dict[str, Any]
+    """The parameters that go without saying: the task's one row, or the plugin's defaults where there are several."""
+    shown: set[str]
+
+    def label(self, parameters: dict[str, Any]) -> str:
+        """The name of a row in the task's table: the method, and the parameters that are not the usual ones."""
+        return plugin_parameters.label(self.plugin.name, parameters, self.base, self.shown)
+
+
+def usual(task: Task, plugin: Plugin) -> Usual:
+    """A method's rows in a task, checked here once; `UserError` names the task's wrong parameters."""
+    given = task.rows(plugin.name)
+    where = f"{task.name}: methods.{plugin.name}"
+    rows = [plugin_parameters.validate(plugin, each, where) for each in given]
+    if len(rows) == 1:
+        return Usual(plugin, rows, rows[0], set())
+    return Usual(plugin, rows, plugin_parameters.validate(plugin, {}), {key for each in given for key in each})
+
+
 def _rows(plugin: Plugin, task: Task, given: dict[str, Any]) -> list[Row]:
     """A plain name takes the task's rows of the method; given parameters are set on the task's own."""
     if not plugin.described:
         return [Row(plugin, {}, plugin.name)]
-    usual = task.rows(plugin.name)
-    several = len(usual) > 1
-    where = f"{task.name}: methods.{plugin.name}"
-    wanted = [{**({} if several else usual[0]), **given}] if given or not several else usual
-    rows = []
-    for parameters in wanted:
-        full = plugin_parameters.validate(plugin, parameters, plugin.name if given else where)
-        rows.append(Row(plugin, full, label(task, plugin, full)))
-    return rows
-
-
-def label(task: Task, plugin: Plugin, parameters: dict[str, Any]) -> str:
-    """The name of a row in a task's table: the method, and the parameters that are not the task's usual ones."""
-    usual = task.rows(plugin.name)
-    several = len(usual) > 1
-    where = f"{task.name}: methods.{plugin.name}"
-    base = plugin_parameters.validate(plugin, {} if several else usual[0], where)
-    shown = {key for each in usual for key in each} if several else set()
-    return plugin_parameters.label(plugin.name, parameters, base, shown)
+    found = usual(task, plugin)
+    rows = [plugin_parameters.validate(plugin, {**found.base, **given})] if given else found.rows
+    return [Row(plugin, parameters, found.label(parameters)) for parameters in rows]
 
 
 def _trial(task: Task, row: Row, datasets: dict[str, Plugin], shots: Shots, seed: int, split: SplitName) -> Trial:

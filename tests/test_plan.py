@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_store import record
 
 from jkbench import plan
 from jkbench.cli import options
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.records import select
+from jkbench.records.store import RecordSet
 from jkbench.tasks import task as tasks
 
 FEWSHOT = tasks.load("digits-fewshot")
@@ -136,3 +139,20 @@ def test_a_record_is_named_by_the_present_task(index: Index) -> None:
         for one in choose(now, index, loaded).records:
             rows.setdefault(one.label, set()).add(one.parameters["jac"])
         assert rows == {"jacobian": {weight}, other: {float(other[13:-1])}}
+
+
+def test_the_records_of_a_page_are_named_without_checking_their_parameters_again(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The border is the plan: a page of a thousand records validates no more than a page of ten."""
+    calls = []
+    validate = plan.plugin_parameters.validate
+    monkeypatch.setattr(plan.plugin_parameters, "validate", lambda *given: calls.append(given) or validate(*given))
+
+    def checked(count: int) -> int:
+        calls.clear()
+        made = [record(id=f"{n:016x}", task="digits-fewshot", method="jacobian", seed=n) for n in range(count)]
+        select.choose(FEWSHOT, index, RecordSet({each.id: each for each in made}))
+        return len(calls)
+
+    assert checked(1) == checked(200)

@@ -15,6 +15,7 @@ from jkbench.plugins import parameters
 from jkbench.plugins.describe import Plugin, read
 from jkbench.plugins.discovery import Index, discover
 from jkbench.plugins.loading import load
+from jkbench.report.wording import settings
 
 GOOD = '''"""Mine."""
 from typing import Annotated, Literal
@@ -163,6 +164,11 @@ def test_parameters_are_parsed() -> None:
     assert parameters.parse("") == []
 
 
+def test_a_parameter_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="jac is given twice"):
+        parameters.parse("jacobian[jac=1,jac=2]")
+
+
 @pytest.mark.parametrize("text", ["a[", "a]", "a[x=1", "a[x=1]]", "a[x=[1]", "a[x]", "a[=1]", "a[x=1]b"])
 def test_malformed_parameters_are_refused(text: str) -> None:
     with pytest.raises(UserError):
@@ -194,6 +200,19 @@ def test_a_wrong_default_or_type_in_the_file_is_told_with_its_line(tmp_path: Pat
         parameters.model(plugin(tmp_path, GOOD.replace("= 2", "= 9")))
     with pytest.raises(UserError, match=r"mine\.py:9: parameter 'ce'.*without importing"):
         parameters.model(plugin(tmp_path, GOOD.replace("ce: Weight", "ce: my_type()")))
+
+
+def test_the_model_of_a_plugin_is_built_once_and_again_for_other_code(tmp_path: Path) -> None:
+    built = parameters.model(plugin(tmp_path, GOOD))
+    assert parameters.model(plugin(tmp_path, GOOD + "# a comment\n")) is built
+    assert parameters.model(plugin(tmp_path, GOOD.replace("= 1.0", "= 2.0")))().ce == 2.0
+
+
+def test_a_page_writes_parameters_as_labels_do() -> None:
+    given = {"jac": 0.25, "small": 1.23456789e-5, "flag": True, "rows": "auto"}
+    assert parameters.label("m", given, {}, set()) == "m[jac=0.25,small=1.23456789e-05,flag=true,rows=auto]"
+    assert settings(given) == "jac = 0.25, small = 1.23456789e-05, flag = true, rows = auto"
+    assert settings({}) == "none"
 
 
 def test_labels_show_what_is_not_usual() -> None:

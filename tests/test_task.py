@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tomllib
 from pathlib import Path
 
@@ -75,6 +76,15 @@ def test_protocol_is_what_can_change_a_number(tmp_path: Path) -> None:
     assert base.model_copy(update={"title": "other", "seeds": 20, "shots": (1,)}).protocol == same
     slower = base.student.training.model_copy(update={"learning_rate": 5e-4})
     assert base.model_copy(update={"student": base.student.model_copy(update={"training": slower})}).protocol != same
+
+
+def test_a_protocol_is_hashed_once_and_never_carried_to_a_changed_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tasks.load("digits-fewshot")
+    first = task.protocol
+    monkeypatch.setattr(tasks.hashing, "of_value", lambda value: "another")
+    assert task.protocol == first
+    assert task.model_copy().protocol == task.model_copy(deep=True).protocol == "another"
+    assert pickle.loads(pickle.dumps(task)) == task == task.model_copy()
 
 
 def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_path: Path) -> None:

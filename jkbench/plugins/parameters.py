@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import operator
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -51,33 +54,40 @@ def _evaluate(node: ast.expr) -> Any:
     raise ValueError(ast.unparse(node))
 
 
-def _field(plugin: Plugin, parameter: Parameter) -> tuple[Any, Any]:
+def model(plugin: Plugin) -> type[BaseModel]:
+    """The pydantic model of a plugin's parameters, as its class will have them. `UserError` with file:line."""
+    return _model(plugin.path, plugin.line, plugin.class_name or plugin.name, plugin.parameters)
+
+
+@cache
+def _model(path: Path, line: int, name: str, parameters: tuple[Parameter, ...]) -> type[BaseModel]:
+    """Built once for a plugin: its parameters follow from its code."""
+    fields: Any = {parameter.name: _field(path, parameter) for parameter in parameters}
+    try:
+        built: type[BaseModel] = create_model(
+            name, __config__=ConfigDict(extra="forbid", validate_default=True), **fields
+        )
+        built()
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = next((p.line for p in parameters if p.name == first["loc"][0]), line)
+        raise UserError(f"{path}:{at}: default of {first['loc'][0]!r}: {first['msg']}") from None
+    except (TypeError, NameError) as error:
+        raise UserError(f"{path}:{line}: its parameters cannot be read: {error}") from None
+    return built
+
+
+def _field(path: Path, parameter: Parameter) -> tuple[Any, Any]:
     values = []
     for text in (parameter.annotation, parameter.default or "None"):
         try:
             values.append(_evaluate(ast.parse(text, mode="eval").body))
         except (ValueError, TypeError, ArithmeticError):
             raise UserError(
-                f"{plugin.path}:{parameter.line}: parameter {parameter.name!r}: cannot read {text!r} without importing",
+                f"{path}:{parameter.line}: parameter {parameter.name!r}: cannot read {text!r} without importing",
                 f"types and defaults are written with {', '.join(_NAMES)} and constants",
             ) from None
     return values[0], values[1]
-
-
-def model(plugin: Plugin) -> type[BaseModel]:
-    """The pydantic model of a plugin's parameters, as its class will have them. `UserError` with file:line."""
-    fields: Any = {parameter.name: _field(plugin, parameter) for parameter in plugin.parameters}
-    config = ConfigDict(extra="forbid", validate_default=True)
-    try:
-        built: type[BaseModel] = create_model(plugin.class_name or plugin.name, __config__=config, **fields)
-        built()
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = next((p.line for p in plugin.parameters if p.name == first["loc"][0]), plugin.line)
-        raise UserError(f"{plugin.path}:{at}: default of {first['loc'][0]!r}: {first['msg']}") from None
-    except (TypeError, NameError) as error:
-        raise UserError(f"{plugin.path}:{plugin.line}: its parameters cannot be read: {error}") from None
-    return built
 
 
 def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str, Any]:
@@ -116,6 +126,8 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
                 key, equals, value = pair.partition("=")
                 if not equals or not key.strip() or not value.strip():
                     raise UserError(f"{item!r}: {pair!r} is not NAME=VALUE", "write method[ce=0,jac=0.5]")
+                if key.strip() in parameters:
+                    raise UserError(f"{item!r}: {key.strip()} is given twice", "give each parameter once")
                 parameters[key.strip()] = _value(value.strip())
         chosen.append((name.strip(), parameters))
     return chosen
@@ -148,8 +160,13 @@ def _value(text: str) -> Any:
 
 def label(name: str, parameters: dict[str, Any], usual: dict[str, Any], shown: set[str]) -> str:
     """A row's name: the method with the parameters that differ from the usual ones, and those always ``shown``."""
-    parts = [f"{key}={_text(value)}" for key, value in parameters.items() if key in shown or value != usual.get(key)]
-    return f"{name}[{','.join(parts)}]" if parts else name
+    told = {key: value for key, value in parameters.items() if key in shown or value != usual.get(key)}
+    return f"{name}[{','.join(written(told))}]" if told else name
+
+
+def written(parameters: Mapping[str, Any], equals: str = "=") -> list[str]:
+    """Parameters as text, ``jac=0.5``: labels and pages show the same."""
+    return [f"{key}{equals}{_text(value)}" for key, value in parameters.items()]
 
 
 def _text(value: Any) -> str:

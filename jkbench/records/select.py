@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 
 from jkbench import plan
 from jkbench.errors import UserError
@@ -46,15 +48,24 @@ def is_current(record: Record, task: Task, index: Index) -> bool:
     )
 
 
-def _named(record: Record, task: Task, index: Index) -> Record:
-    """The record under the name that its parameters have in the present task, which may have changed since."""
-    source = index.methods().get(record.method)
-    if source is None or not source.described:
-        return record
-    try:
-        return record.model_copy(update={"label": plan.label(task, source, record.parameters)})
-    except UserError:  # the task's own parameters do not fit the plugin: planning says so
-        return record
+def _naming(task: Task, index: Index) -> Callable[[Record], Record]:
+    """Names a record as its parameters are called in the present task, which may have changed since."""
+
+    @cache
+    def usual(method: str) -> plan.Usual | None:
+        plugin = index.methods().get(method)
+        if plugin is None or not plugin.described:
+            return None
+        with suppress(UserError):  # the task's own parameters do not fit the plugin: planning says so
+            return plan.usual(task, plugin)
+        return None
+
+    def named(record: Record) -> Record:
+        found = usual(record.method)
+        label = record.label if found is None else found.label(record.parameters)
+        return record if label == record.label else record.model_copy(update={"label": label})
+
+    return named
 
 
 def choose(
@@ -65,7 +76,8 @@ def choose(
     On the test split a row without records is shown, empty, where it is a built-in method's: the page says what has
     not been run. A method of the user's own appears with its first record.
     """
-    of_split = [_named(record, task, index) for record in loaded.records.values() if record.split == split]
+    named = _naming(task, index)
+    of_split = [named(record) for record in loaded.records.values() if record.split == split]
     wanted = [record for record in of_split if labels is None or record.label in labels]
     current = [record for record in wanted if is_current(record, task, index)]
     there = {record.label for record in current}

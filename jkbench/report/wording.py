@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from jkbench.plugins.parameters import written
+
 DASH = "–"
 LOST = {
     "diverged": "diverged",
@@ -34,10 +36,7 @@ def listed(names: Iterable[str], most: int = 12) -> str:
 
 def settings(parameters: Mapping[str, object]) -> str:
     """Parameters by name: ``act = 0.001, depth = last``; ``none`` of none."""
-    told = (
-        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in parameters.items()
-    )
-    return ", ".join(told) or "none"
+    return ", ".join(written(parameters, " = ")) or "none"
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -6,7 +6,8 @@ The model refuses a wrong field with the path to it. Nothing here imports torch.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -264,7 +265,7 @@ class Task(_Model):
             return False
         return self.student.pretrained is not None or self.teacher.training is not None
 
-    @property
+    @cached_property
     def protocol(self) -> str:
         """A hash of everything that can change a number, the methods' parameters apart (they are in the trial)."""
         kept = self.model_dump(
@@ -272,6 +273,12 @@ class Task(_Model):
             exclude={"title", "description", "seeds", "shots", "baseline", "methods", "selection"},
         )
         return hashing.of_value({**kept, "revision": REVISION})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Task:
+        """A copy; its `protocol` is its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("protocol", None)
+        return copied
 
     def rows(self, method: str) -> list[Parameters]:
         """The parameter sets that this task gives ``method``: one, or as many as it has rows."""
