@@ -64,7 +64,7 @@ def make_record(task: Task, label: str, shots: int | str, seed: int, **changes: 
         "seed": seed,
         "split": "test",
         "status": "ok",
-        "metrics": {"accuracy": accuracy, "nll": 1.5 - accuracy, "ece": 0.1, "agreement": accuracy + 0.01},
+        "metrics": {"accuracy": accuracy, "nll": 1.5 - accuracy, "ece": 0.1, "agreement": min(1.0, accuracy + 0.01)},
         "cost": {
             "seconds": 12.5,
             "step_ms": 25.0 if "jacobian" in label else 10.0,

@@ -42,8 +42,8 @@ def test_packed_labels_are_small_and_bounded() -> None:
 
 
 def test_a_record_comes_back_in_full_precision() -> None:
-    assert decode(encode(record())) == record()
-    assert decode(encode(record())).metrics["accuracy"] == 1 / 3
+    assert decode(encode(record()), Record) == record()
+    assert decode(encode(record()), Record).metrics["accuracy"] == 1 / 3
 
 
 def test_what_is_put_is_read_before_and_after_folding(tmp_path: Path) -> None:
@@ -224,3 +224,97 @@ def test_two_branches_merge_without_conflict(tmp_path: Path) -> None:
     assert [r.seed for r in sorted(Store(board).fold("t").records.values(), key=lambda r: r.seed)] == [1, 2, 5]
     lines = (board / "records/t/m.jsonl").read_text().splitlines()
     assert [json.loads(line)["seed"] for line in lines] == [1, 2, 5]
+
+
+NOTHING = object()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {"accuracy": 1.2}}, {"metrics": {"accuracy@0.1": -0.5}}, {"metrics": {"agreement": 7}},
+        {"metrics": {"ece": 1.01}}, {"metrics": {"jacobian_cosine": -2}}, {"metrics": {"nll": -1}},
+        {"metrics": {"accuracy": True}}, {"metrics": {"accuracy": "0.5"}}, {"metrics": {"accuracy": float("nan")}},
+        {"metrics": {"nll": float("inf")}}, {"curves": {"ce": [1.0, False]}}, {"curves": {"ce": [float("-inf")]}},
+        {"parameters": {"ce": float("nan")}}, {"parameters": {"sizes": [1.0, float("inf")]}},
+        {"task": ".."}, {"task": "a/b"}, {"method": "../m"}, {"method": "a\\b"}, {"method": ".m"}, {"id": "a/../b"},
+        {"label": "m\nn"}, {"label": "\x1b[31m"}, {"seed": -1}, {"seed": 10**12}, {"seed": True}, {"seed": 1.5},
+        {"shots": 0}, {"shots": 10**12}, {"shots": "some"}, {"shots": True}, {"created": "yesterday"},
+        {"cost": {"seconds": "1"}}, {"task": NOTHING}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_record_with_a_wrong_value_is_named_with_its_line_left_out_and_kept_on_disk(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    store.fold("t")
+    path = tmp_path / "records/t/m.jsonl"
+    content = json.loads(encode(record(id="b" * 16, seed=1)))
+    wrong = json.dumps({key: value for key, value in (content | change).items() if value is not NOTHING})
+    path.write_text(path.read_text() + wrong + "\n")
+    for loaded in (store.read("t"), store.fold("t")):
+        assert set(loaded.records) == {"a" * 16}
+        (complaint,) = loaded.complaints()
+        assert complaint.startswith(f"{path}:2: not a record: {next(iter(change))}")
+    assert wrong in path.read_text()
+
+
+def test_the_committed_records_are_all_read_and_stay_the_same_bytes(tmp_path: Path) -> None:
+    committed = Path(__file__).parent.parent / "leaderboard"
+    store = Store(committed)
+    assert store.complaints() == []
+    for task in store.tasks():
+        loaded = store.read(task)
+        assert loaded.complaints() == []
+        assert set(store.outlines(task).records) == set(loaded.records)
+        lines = [
+            line for path in (committed / "records" / task).glob("*.jsonl") for line in path.read_text().split("\n")
+        ]
+        assert sorted(map(encode, loaded.records.values())) == sorted(filter(None, lines))
+
+
+def test_a_record_in_the_place_of_another_task_or_method_is_named_and_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    for place in ("records/t/n.jsonl", "records/u/m.jsonl"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(encode(record(id="b" * 16)) + "\n")
+    stray = tmp_path / "inflight/t/n/c.json"
+    stray.parent.mkdir()
+    stray.write_text(encode(record(id="c" * 16)))
+    loaded = store.fold("t")
+    assert set(loaded.records) == {"a" * 16}
+    told = "\n".join(loaded.complaints())
+    assert f"{tmp_path}/records/t/n.jsonl:1: a record of task 't', method 'm' does not belong here" in told
+    assert str(stray) in told
+    assert stray.exists()
+    assert store.read("u").records == {}
+    assert (tmp_path / "records/u/m.jsonl").read_text()
+
+
+def test_a_folder_that_is_not_a_task_is_named_and_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(record())
+    (tmp_path / "records/no task").mkdir(parents=True)
+    (tmp_path / "records/no task/m.jsonl").write_text(encode(record()) + "\n")
+    assert store.tasks() == ["t"]
+    (complaint,) = store.complaints()
+    assert complaint.startswith(f"{tmp_path}/records/no task: not a task's name")
+
+
+def test_a_file_is_written_again_only_where_it_is_not_in_order(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for one in several(3):
+        store.put(one)
+    store.fold("t")
+    path = tmp_path / "records/t/m.jsonl"
+    tidy, before = path.read_text(), path.stat().st_mtime_ns
+    store.fold("t")
+    assert path.stat().st_mtime_ns == before
+    lines = tidy.splitlines(keepends=True)
+    for untidy in (tidy + lines[0], "".join(lines[::-1]), tidy + "\n", tidy.rstrip("\n")):
+        path.write_text(untidy)
+        store.fold("t")
+        assert path.read_text() == tidy

@@ -38,7 +38,7 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
     if not store.tasks():
         raise UserError(f"there are no records in {folder}", "jkbench run --methods all --task digits-fewshot")
     index = discover(plugins)
-    pages, complaints = [], []
+    pages, complaints = [], store.complaints()
     for name in store.tasks():
         try:
             task = recorded_tasks.load(name, folder)

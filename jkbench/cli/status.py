@@ -33,6 +33,8 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
 
     store, index = Store(folder), discover(plugins)
     answer: list[dict[str, Any]] = []
+    for complaint in store.complaints():
+        click.echo(f"warning: {complaint}", err=True)
     for name in store.tasks():
         loaded = store.read(name)
         entry: dict[str, Any] = {"task": name, "records": len(loaded.records)}

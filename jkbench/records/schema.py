@@ -8,19 +8,55 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import lru_cache
+from math import isfinite
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jkbench.tasks.shots import Shots, SplitName, size
+from jkbench.tasks.task import NAME
 
 SCHEMA_VERSION = 1
 
+MAX_SEED = 10**9
 Status = Literal["ok", "failed", "diverged", "oom", "timeout"]
+Name = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")]
+"""The name of a file or a folder: no separators, no control characters, no dot in front."""
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_RANGES = {
+    **dict.fromkeys(("accuracy", "agreement", "source_agreement", "ece"), (0.0, 1.0)),
+    "jacobian_cosine": (-1.0, 1.0),
+    **dict.fromkeys(("nll", "logit_distance", "jacobian_distance", "source_distance"), (0.0, float("inf"))),
+}
+_ROUNDING = 1e-6
+
+
+def _in_range(metrics: dict[str, float]) -> dict[str, float]:
+    for name, value in metrics.items():
+        low, high = _RANGES.get(name.partition("@")[0], (-float("inf"), float("inf")))
+        if not low - _ROUNDING <= value <= high + _ROUNDING:
+            raise ValueError(f"{name} {value:g} does not lie in {low:g}..{high:g}")
+    return metrics
+
+
+def _finite(parameters: dict[str, Any]) -> dict[str, Any]:
+    for name, value in parameters.items():
+        if not all(isfinite(each) for each in (value if isinstance(value, list) else [value]) if type(each) is float):
+            raise ValueError(f"{name} {value} is not a finite number")
+    return parameters
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+_Shared = AfterValidator(lru_cache(maxsize=10_000)(lambda part: part))
+"""Equal parts of many records are one object: most of a large table's memory."""
 
 
 class TeacherUsed(_Part):
@@ -29,7 +65,7 @@ class TeacherUsed(_Part):
     recipe: str = Field(description="hash of architecture, training, data and seed")
     weights: str = Field(description="hash of the trained weights: equal means the very same teacher")
     architecture: str
-    accuracy: float | None = Field(
+    accuracy: Share | None = Field(
         description="share of test images of its own classes that it labels correctly; None where it is pre-trained"
     )
 
@@ -39,9 +75,9 @@ class Data(_Part):
 
     dataset: str
     content: str = Field(description="hash of all images and labels, whatever order they were stored in")
-    train_images: int = Field(description="images that the student was trained on")
-    scored_images: int = Field(description="images that it was scored on")
-    classes: int
+    train_images: Count = Field(description="images that the student was trained on")
+    scored_images: Count = Field(description="images that it was scored on")
+    classes: Count
 
 
 class Pairing(_Part):
@@ -55,14 +91,14 @@ class Pairing(_Part):
 class Cost(_Part):
     """What the trial took. Times are comparable only on one machine."""
 
-    seconds: float = Field(description="training, without evaluation and without the teacher's own training")
-    signals_seconds: float = Field(
+    seconds: Amount = Field(description="training, without evaluation and without the teacher's own training")
+    signals_seconds: Amount = Field(
         default=0.0, description="computing and reading the teacher's signals: little where an earlier trial kept them"
     )
-    step_ms: float = Field(description="milliseconds a step: median over the trial after warm-up")
-    steps: int
-    peak_memory_mb: float = Field(description="peak memory of the process (CPU) or of the device (CUDA), MiB")
-    trainable_parameters: int = Field(description="of student, heads and the method's own modules")
+    step_ms: Amount = Field(description="milliseconds a step: median over the trial after warm-up")
+    steps: Count
+    peak_memory_mb: Amount = Field(description="peak memory of the process (CPU) or of the device (CUDA), MiB")
+    trainable_parameters: Count = Field(description="of student, heads and the method's own modules")
     alone: bool = Field(description="no other trial of the same run was under way")
 
 
@@ -73,43 +109,31 @@ class Environment(_Part):
     python: str
     torch: str
     device: str
-    threads: int
+    threads: Count
     precision: str = Field(description="float32, and which faster modes were allowed")
     platform: str
     commit: str | None = Field(description="git commit of the suite, none outside a checkout")
     dirty: bool | None = Field(description="whether the checkout had uncommitted changes")
 
 
-class Record(_Part):
-    """One trial, success or failure."""
+class Outline(_Part):
+    """What counting, resuming and timing read of a record; only these fields are checked then."""
 
-    schema_version: Literal[1] = 1
-    id: str = Field(description="hash of task, regime, method's code and parameters, teacher's recipe, seed, split")
-    task: str
-    task_version: int
+    model_config = ConfigDict(extra="ignore")
+
+    id: Name = Field(description="hash of task, regime, method's code and parameters, teacher's recipe, seed, split")
+    task: str = Field(pattern=NAME)
     protocol: str = Field(description="hash of everything in the task that can change a number")
-    method: str = Field(description="the plugin's name")
-    parameters: dict[str, Any] = Field(description="all of the method's parameters, defaults included")
-    label: str = Field(description="the row's name: the method, and the parameters that differ from the task's own")
-    code: str = Field(description="hash of the plugin's source without comments and docstrings")
-    reference: bool = Field(default=False, description="an upper reference: sees more data, never ranked")
+    method: Name = Field(description="the plugin's name")
+    parameters: Annotated[dict[str, Any], AfterValidator(_finite)] = Field(
+        description="all of the method's parameters, defaults included"
+    )
+    label: Text = Field(description="the row's name: the method, and the parameters that differ from the task's own")
     shots: Shots
-    seed: int
+    seed: int = Field(ge=0, lt=MAX_SEED)
     split: SplitName = Field(description="the images that were scored: test, or validation when selecting")
     status: Status
     message: str | None = Field(default=None, description="why it is not ok: the last lines of the trace")
-    metrics: dict[str, float] = Field(
-        default_factory=dict,
-        description="accuracy, nll, ece, accuracy@S (under noise of std S); where student and teacher share labels: "
-        "agreement (with the teacher's labels), logit_distance (sum of squares), jacobian_distance and jacobian_cosine "
-        "(input gradients of the correct class, of up to 1,000 images); where they do not: source_distance (sum of "
-        "squares between the teacher's logits and those of the student's head for them) and source_agreement (share of "
-        "images whose largest of these is the same), which older records lack; means over the scored images; shares in "
-        "0..1, nll in nats",
-    )
-    predictions: str | None = Field(default=None, description="predicted labels on the scored images, packed")
-    curve_steps: list[int] = Field(default_factory=list, description="steps at which the curves were read")
-    curves: dict[str, list[float]] = Field(default_factory=dict, description="loss terms as weighted, by name")
     cost: Cost | None = None
     teacher: TeacherUsed | None = None
     started_from: str | None = Field(
@@ -119,10 +143,7 @@ class Record(_Part):
     started_recipe: str | None = Field(
         default=None, description="hash of the recipe of these weights; older records lack it"
     )
-    data: Data | None = None
-    pairing: Pairing | None = None
-    environment: Environment | None = None
-    created: str = Field(description="UTC, ISO 8601, milliseconds")
+    created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d", description="UTC, ISO 8601, milliseconds")
 
     @property
     def reason(self) -> str:
@@ -135,6 +156,32 @@ class Record(_Part):
     def sort_key(self) -> tuple[str, str, float, int, str]:
         """The order in a committed file."""
         return (self.split, self.label, size(self.shots), self.seed, self.id)
+
+
+class Record(Outline):
+    """One trial, success or failure."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    task_version: Count
+    code: str = Field(description="hash of the plugin's source without comments and docstrings")
+    reference: bool = Field(default=False, description="an upper reference: sees more data, never ranked")
+    metrics: Annotated[dict[Text, float], AfterValidator(_in_range)] = Field(
+        default_factory=dict,
+        description="accuracy, nll, ece, accuracy@S (under noise of std S); where student and teacher share labels: "
+        "agreement (with the teacher's labels), logit_distance (sum of squares), jacobian_distance and jacobian_cosine "
+        "(input gradients of the correct class, of up to 1,000 images); where they do not: source_distance (sum of "
+        "squares between the teacher's logits and those of the student's head for them) and source_agreement (share of "
+        "images whose largest of these is the same), which older records lack; means over the scored images; shares in "
+        "0..1, nll in nats",
+    )
+    predictions: str | None = Field(default=None, description="predicted labels on the scored images, packed")
+    curve_steps: list[Count] = Field(default_factory=list, description="steps at which the curves were read")
+    curves: dict[Text, list[float]] = Field(default_factory=dict, description="loss terms as weighted, by name")
+    data: Annotated[Data, _Shared] | None = None
+    pairing: Annotated[Pairing, _Shared] | None = None
+    environment: Annotated[Environment, _Shared] | None = None
 
 
 def pack_labels(labels: Sequence[int]) -> str:

@@ -11,30 +11,38 @@ keeping both sides (``merge=union`` in .gitattributes); the next fold sorts and 
 
 from __future__ import annotations
 
+import gc
 import json
+import re
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
-from jkbench.records.schema import Record
+from jkbench.records.schema import SCHEMA_VERSION, Outline, Record
+from jkbench.tasks.task import NAME
 
 _RANK = {"ok": 3, "diverged": 2, "timeout": 1, "oom": 1, "failed": 0}
 FINAL = ("ok", "diverged")
 """Statuses that the same command does not try again: both are results."""
+R = TypeVar("R", bound=Outline)
 
 
 @dataclass
-class RecordSet:
+class RecordSet(Generic[R]):
     """The records of one task by id, and what could not be read: (file, line or 0, reason)."""
 
-    records: dict[str, Record] = field(default_factory=dict)
+    records: dict[str, R] = field(default_factory=dict)
     unreadable: list[tuple[Path, int, str]] = field(default_factory=list)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: R) -> None:
         """Keep the better of two records of one id: a result before a failure, then the newer."""
         other = self.records.get(record.id)
         if other is None or better(record, other):
@@ -45,12 +53,12 @@ class RecordSet:
         return [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
 
 
-def better(record: Record, other: Record) -> bool:
+def better(record: Outline, other: Outline) -> bool:
     """Whether the first of two records of one trial is the one to keep."""
     return _preference(record) > _preference(other)
 
 
-def _preference(record: Record) -> tuple[int, str]:
+def _preference(record: Outline) -> tuple[int, str]:
     return (_RANK[record.status], record.created)
 
 
@@ -60,38 +68,60 @@ def encode(record: Record) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def decode(text: str) -> Record:
-    """A record from its line; ValueError says in one sentence why it is none."""
+def decode(text: str, kind: type[R]) -> R:
+    """A record, or its outline, from its line; ValueError says in one sentence what is wrong with it."""
+    try:
+        return kind.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
     try:
         content = json.loads(text)
     except ValueError:
         raise ValueError("not a record: the JSON is truncated or damaged") from None
     if not isinstance(content, dict) or "id" not in content:
         raise ValueError("not a record of jkbench: it has no id")
-    if content.get("schema_version") != 1:
+    if content.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(f"a record of schema {content.get('schema_version')!r}, which this version does not read")
+    why = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        why = f"{first['input']!r} is not valid here"
+    raise ValueError(f"not a record: {'.'.join(map(str, first['loc']))}: {why}")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Reading makes many objects and no cycles: looking for cycles took four fifths of the time."""
+    was = gc.isenabled()
+    gc.disable()
     try:
-        return Record.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"not a record: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class Store:
-    """The records of one leaderboard folder."""
+    """The records of one leaderboard folder, and those of folders beside it, which are read and never written."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, beside: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self.folders = (folder, *beside)
         self.canonical = folder / "records"
         self.inflight = folder / "inflight"
 
     def tasks(self) -> list[str]:
         """Names of the tasks that have records."""
-        found = {
-            path.name for base in (self.canonical, self.inflight) if base.is_dir() for path in base.iterdir()
-            if path.is_dir() and any(path.rglob("*.json*"))
-        }  # fmt: skip
-        return sorted(found)
+        return sorted({path.name for path in self._task_folders() if re.fullmatch(NAME, path.name)})
+
+    def complaints(self) -> list[str]:
+        """One sentence for each folder among those of the tasks that is none."""
+        return [f"{path}: not a task's name; its records are left out" for path in self._task_folders()
+                if not re.fullmatch(NAME, path.name)]  # fmt: skip
+
+    def _task_folders(self) -> list[Path]:
+        bases = [folder / name for folder in self.folders for name in ("records", "inflight")]
+        found = [path for base in bases if base.is_dir() for path in sorted(base.iterdir()) if path.is_dir()]
+        return [path for path in found if any(path.rglob("*.json*"))]
 
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written before anything is trained."""
@@ -105,21 +135,26 @@ class Store:
                 "give another with --leaderboard DIR",
             ) from None
 
-    def read(self, task: str) -> RecordSet:
-        """All records of a task, folded or not. What a fold moves meanwhile is seen in one place or the other."""
-        loaded = RecordSet()
-        for path in sorted((self.inflight / task).glob("*/*.json")):
-            self._read_inflight(path, loaded)
-        for path in sorted((self.canonical / task).glob("*.jsonl")):
-            self._read_lines(path, loaded)
-        loaded.unreadable += self._strangers(task)
-        return loaded
+    def read(self, task: str) -> RecordSet[Record]:
+        """All records of a task, every field checked."""
+        return self._read(task, self.folders, Record)
 
-    def _strangers(self, task: str) -> list[tuple[Path, int, str]]:
-        """JSON that lies where no record is looked for."""
-        canonical = (path for path in (self.canonical / task).glob("*") if path.suffix == ".json")
-        loose = (path for path in (self.inflight / task).glob("*.json*") if path.is_file())
-        return [(path, 0, "is not where records are kept, and is not read") for path in sorted([*canonical, *loose])]
+    def outlines(self, task: str) -> RecordSet[Outline]:
+        """All records of a task, with the fields that counting and resuming need; the others are not checked."""
+        return self._read(task, self.folders, Outline)
+
+    @staticmethod
+    def _read(task: str, folders: Sequence[Path], kind: type[R]) -> RecordSet[R]:
+        """Records, folded or not. What a fold moves meanwhile is seen in one place or the other."""
+        loaded = RecordSet[R]()
+        with _no_collection():
+            for folder in folders:
+                for path in sorted((folder / "inflight" / task).glob("*/*.json")):
+                    _read_inflight(path, loaded, kind)
+                for path in sorted((folder / "records" / task).glob("*.jsonl")):
+                    _read_lines(path, loaded, kind)
+                loaded.unreadable += _strangers(folder, task)
+        return loaded
 
     def put(self, record: Record) -> Path:
         """Keep a finished trial at once, atomically."""
@@ -127,35 +162,39 @@ class Store:
         write_atomically(path, encode(record) + "\n")
         return path
 
-    def fold(self, task: str) -> RecordSet:
-        """Move what is in flight into the canonical files.
+    def fold(self, task: str) -> RecordSet[Record]:
+        """Move what is in flight into the canonical files; all records of the task, those beside too.
 
         A file with a line that is no record is left as it is, with its in-flight records beside it, until somebody
         mends it: the result says where. Nothing readable is ever dropped.
         """
-        whole = RecordSet()
+        whole = RecordSet[Record]()
         self.check_writable()
-        with locked(self.inflight / ".lock"):
+        with locked(self.inflight / ".lock"), _no_collection():
             methods = {path.stem for path in (self.canonical / task).glob("*.jsonl")}
             methods |= {path.name for path in (self.inflight / task).glob("*") if path.is_dir()}
             for method in sorted(methods):
                 self._fold_file(task, method, whole)
-        whole.unreadable += self._strangers(task)
+        whole.unreadable += _strangers(self.folder, task)
+        beside = self._read(task, self.folders[1:], Record)
+        for record in beside.records.values():
+            whole.add(record)
+        whole.unreadable += beside.unreadable
         return whole
 
-    def _fold_file(self, task: str, method: str, whole: RecordSet) -> None:
+    def _fold_file(self, task: str, method: str, whole: RecordSet[Record]) -> None:
         path = self.canonical / task / f"{method}.jsonl"
-        loaded = RecordSet()
-        if path.is_file():
-            self._read_lines(path, loaded)
+        loaded = RecordSet[Record]()
+        lines = _read_lines(path, loaded, Record) if path.is_file() else 0
         damaged = bool(loaded.unreadable)
+        keys = [record.sort_key for record in loaded.records.values()]
+        tidy = lines == len(keys) and all(one < next_ for one, next_ in pairwise(keys))
         files = sorted((self.inflight / task / method).glob("*.json"))
-        readable = [file for file in files if self._read_inflight(file, loaded)]
+        readable = [file for file in files if _read_inflight(file, loaded, Record)]
         if not damaged and loaded.records:
-            ordered = sorted(loaded.records.values(), key=lambda record: record.sort_key)
-            text = "".join(encode(record) + "\n" for record in ordered)
-            if not path.is_file() or path.read_text(encoding="utf-8") != text:
-                write_atomically(path, text)
+            if readable or not tidy:
+                ordered = sorted(loaded.records.values(), key=lambda record: record.sort_key)
+                write_atomically(path, "".join(encode(record) + "\n" for record in ordered))
             for file in readable:
                 file.unlink(missing_ok=True)
             _remove_empty(self.inflight / task / method, self.inflight)
@@ -163,35 +202,55 @@ class Store:
             whole.add(record)
         whole.unreadable += loaded.unreadable
 
-    def _read_lines(self, path: Path, loaded: RecordSet) -> None:
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            loaded.unreadable.append((path, 0, f"cannot be read: {error}"))
-            return
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                self._decode(path, number, line, loaded)
 
-    def _read_inflight(self, path: Path, loaded: RecordSet) -> bool:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:  # folded meanwhile, by another run
-            return False
-        except (OSError, UnicodeDecodeError) as error:
-            loaded.unreadable.append((path, 0, f"cannot be read: {error}"))
-            return False
-        return self._decode(path, 0, text, loaded)
+def _strangers(folder: Path, task: str) -> list[tuple[Path, int, str]]:
+    """JSON that lies where no record is looked for."""
+    canonical = (path for path in (folder / "records" / task).glob("*") if path.suffix == ".json")
+    loose = (path for path in (folder / "inflight" / task).glob("*.json*") if path.is_file())
+    return [(path, 0, "is not where records are kept, and is not read") for path in sorted([*canonical, *loose])]
 
-    @staticmethod
-    def _decode(path: Path, number: int, text: str, loaded: RecordSet) -> bool:
-        try:
-            record = decode(text)
-        except ValueError as error:
-            loaded.unreadable.append((path, number, str(error)))
-            return False
-        loaded.add(record)
-        return True
+
+def _read_lines(path: Path, loaded: RecordSet[R], kind: type[R]) -> int:
+    """Read a canonical file; how many ended lines it has."""
+    ends, place = 0, (path.parent.name, path.stem)
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                ends += line.endswith("\n")
+                if line.strip():
+                    _decode(path, number, line, place, loaded, kind)
+    except (OSError, UnicodeDecodeError) as error:
+        loaded.unreadable.append((path, 0, f"cannot be read: {error}"))
+    return ends
+
+
+def _read_inflight(path: Path, loaded: RecordSet[R], kind: type[R]) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:  # folded meanwhile, by another run
+        return False
+    except (OSError, UnicodeDecodeError) as error:
+        loaded.unreadable.append((path, 0, f"cannot be read: {error}"))
+        return False
+    return _decode(path, 0, text, (path.parent.parent.name, path.parent.name), loaded, kind)
+
+
+def _decode(
+    path: Path, number: int, text: str, place: tuple[str, str], loaded: RecordSet[R], kind: type[R]
+) -> bool:  # fmt: skip
+    """Add what a line holds, where it is a record of the task and the method that its place says."""
+    try:
+        record = decode(text, kind)
+        if (record.task, record.method) != place:
+            raise ValueError(
+                f"a record of task {record.task!r}, method {record.method!r} does not belong here: "
+                f"this is the place of {place[0]!r}, {place[1]!r}"
+            )
+    except ValueError as error:
+        loaded.unreadable.append((path, number, str(error)))
+        return False
+    loaded.add(record)
+    return True
 
 
 def _remove_empty(folder: Path, top: Path) -> None:

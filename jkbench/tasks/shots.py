@@ -9,7 +9,8 @@ from pydantic import Field
 from jkbench.errors import UserError
 
 FULL: Literal["full"] = "full"
-Shots = Annotated[int, Field(ge=1)] | Literal["full"]
+MOST = 10**9
+Shots = Annotated[int, Field(ge=1, lt=MOST)] | Literal["full"]
 SplitName = Literal["test", "validation"]
 """The images that a trial is scored on."""
 
@@ -23,7 +24,7 @@ def parse(text: str, where: str = "") -> Shots:
     """``"5"`` as 5, ``"full"`` as it is. `UserError` for any other text."""
     if text == FULL:
         return FULL
-    if text.isdecimal() and 0 < int(text) < 10**9:
+    if text.isdecimal() and 0 < int(text) < MOST:
         return int(text)
     raise UserError(f"{where}{text!r} is not a number of images per class", 'write for example "1,5,50" or "full"')
 

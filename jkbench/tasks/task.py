@@ -30,6 +30,7 @@ from jkbench.tasks.shots import Shots
 Parameters = dict[str, Any]
 
 FOLDER = Path(__file__).parent
+NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 # Raised when a change to the engine or the mathematics changes numbers: records of another revision are not reused.
 # `tests/test_golden.py` fails when the numbers move and this has not.
@@ -201,7 +202,7 @@ class Evaluation(_Model):
 class Task(_Model):
     """One benchmark: see the module's text and `jkbench/tasks/*.toml`."""
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    name: str = Field(pattern=NAME)
     version: int = Field(ge=1)
     kind: str = Field(description="its family: see jkbench/tasks/families.py")
     title: str
