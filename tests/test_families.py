@@ -20,7 +20,7 @@ FOURTH = Family(
     teacher=True,
     other_labels=True,
     along="noise std",
-    rules=(Rule("a denoising task needs [evaluation] noise = [...]", needs=frozenset({"noise"})),),
+    rules=(Rule("a denoising task needs [evaluation] noise = [...]", needs=("noise",)),),
     why_not="it knows no denoising",
 )
 METHOD = '''"""Mine."""

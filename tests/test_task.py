@@ -10,6 +10,7 @@ import pytest
 
 from jkbench.errors import UserError
 from jkbench.records import tasks as recorded_tasks
+from jkbench.tasks import shots
 from jkbench.tasks import task as tasks
 
 DIGITS = tasks.builtin()["digits-fewshot"].read_text()
@@ -98,3 +99,9 @@ def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_
         recorded_tasks.keep(path, board)
     with pytest.raises(UserError, match="of its own"):
         recorded_tasks.keep(write(tmp_path, DIGITS, "digits-fewshot"), board)
+
+
+def test_regimes_are_written_in_one_way() -> None:
+    assert shots.per_class(5) == "5 per class"
+    assert shots.per_class("full") == "full data"
+    assert shots.per_class(1, 5, "full") == "1, 5 per class, full data"

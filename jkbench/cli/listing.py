@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jkbench.cli import options
+from jkbench.tasks.shots import per_class
 
 EPILOG = """\b
 Examples:
@@ -74,7 +75,6 @@ def _tasks() -> list[dict[str, Any]]:
     tasks = []
     for path in sorted((Path(__file__).parent.parent / "tasks").glob("*.toml")):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        shots = ", ".join(map(str, content["shots"]))
         tasks.append(
             {
                 "name": content["name"],
@@ -83,7 +83,7 @@ def _tasks() -> list[dict[str, Any]]:
                 "shots": content["shots"],
                 "seeds": content.get("seeds"),
                 "file": str(path),
-                "details": [f"{content['kind']}; {shots} per class"],
+                "details": [f"{content['kind']}; {per_class(*content['shots'])}"],
             }
         )
     return tasks

@@ -12,6 +12,7 @@ import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
+from jkbench.tasks.shots import per_class
 
 EPILOG = """\b
 Example:
@@ -62,7 +63,7 @@ def profile(
             json.dumps({"ceilings": asdict(limits), "steps": [asdict(c) | {"share": c.share} for c in costs]}, indent=2)
         )
         return
-    _show(plan.task.name, str(first[0].shots), environment.describe(where.device).device, threads, limits, costs)
+    _show(plan.task.name, per_class(first[0].shots), environment.describe(where.device).device, threads, limits, costs)
 
 
 def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: Any) -> None:
@@ -72,9 +73,7 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     from rich.table import Table
 
     plain = costs[0]
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{task}, {shots} per class, {device}, {threads} thread(s)", title_justify="left"
-    )
+    table = Table(box=box.SIMPLE_HEAD, title=f"{task}, {shots}, {device}, {threads} thread(s)", title_justify="left")
     table.add_column("method")
     for head in (
         "ms a step",

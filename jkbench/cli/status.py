@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from jkbench.cli import options
+from jkbench.tasks.shots import per_class
 
 EPILOG = """\b
 Example:
@@ -49,7 +50,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         entry["unreadable"] = loaded.complaints()
         entry["failures"] = [
             {
-                "trial": f"{r.label}, {r.shots} per class, seed {r.seed}",
+                "trial": f"{r.label}, {per_class(r.shots)}, seed {r.seed}",
                 "status": r.status,
                 "reason": r.reason,
                 "message": r.message,

@@ -1,16 +1,17 @@
-"""A regime: how many training images per class the student gets, a number or ``"full"``. Nothing here imports torch."""
+"""A regime: how many training images per class the student gets, a number or ``"full"``. Nothing here
+imports torch or pydantic."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from annotated_types import Ge, Lt
 
 from jkbench.errors import UserError
 
 FULL: Literal["full"] = "full"
 MOST = 10**9
-Shots = Annotated[int, Field(ge=1, lt=MOST)] | Literal["full"]
+Shots = Annotated[int, Ge(1), Lt(MOST)] | Literal["full"]
 SplitName = Literal["test", "validation"]
 """The images that a trial is scored on."""
 
@@ -29,6 +30,7 @@ def parse(text: str, where: str = "") -> Shots:
     raise UserError(f"{where}{text!r} is not a number of images per class", 'write for example "1,5,50" or "full"')
 
 
-def per_class(shots: object) -> str:
-    """``5 per class``, or ``full data``."""
-    return "full data" if shots == FULL else f"{shots} per class"
+def per_class(*regimes: object) -> str:
+    """``5 per class``, ``1, 5 per class, full data``."""
+    counts = ", ".join(str(shots) for shots in regimes if shots != FULL)
+    return ", ".join([f"{counts} per class"] * bool(counts) + ["full data"] * (FULL in regimes))
