@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jkbench.records.schema import Record
-from jkbench.report import Chosen
+from jkbench.records.select import Chosen
+from jkbench.report.document import Entry, Table
 from jkbench.tasks.task import Task
 
 RECIPE = {"learning_rate": 1e-3, "steps": 500, "drop_at": 400, "batch": 64}
@@ -156,3 +157,8 @@ def few(**changes: dict) -> Chosen:
     for place, change in changes.items():
         records[places[place]] = records[places[place]].model_copy(update=change)
     return Chosen(task, records)
+
+
+def rows_of(table: Table) -> dict[str, tuple[Entry, ...]]:
+    """A table's rows by name, without the name."""
+    return {str(row[0].text).strip("`"): row[1:] for row in table.rows}

@@ -10,9 +10,12 @@ from matplotlib.figure import Figure
 from report_factory import make_record, make_task
 
 from jkbench.records.schema import Record
-from jkbench.report import Chosen, figure, transfer_panels
-from jkbench.report.leaderboard import render
+from jkbench.records.select import Chosen
+from jkbench.report import accuracy_figure as figure
+from jkbench.report import transfer_figure
+from jkbench.report.leaderboard import document
 from jkbench.report.page import Page, compose
+from jkbench.report.render import markdown
 from jkbench.tasks.task import Task
 
 SOURCE = {"dataset": "digits", "classes": [0, 1, 2]}
@@ -42,8 +45,8 @@ def test_of_more_rows_those_run_in_the_most_regimes_have_a_line_and_always_the_b
     page = page_of({"scratch": {1: 0.5}, "lwf": {1: 0.6, 5: 0.7}, "distill": {1: 0.6, 5: 0.7}} | variants(9, 1))
     assert set(figure.drawn(page.grid, "scratch")) == {"scratch", "lwf", "distill"}
     sentence = figure.left_out(page)
-    assert sentence.startswith("The figure has lines for 3 of the 12 rows:")
-    assert str(render(page)["figured.md"]).count(sentence) == 2  # under both figures
+    assert sentence.startswith("The figure shows 3 of the 12 rows:")
+    assert markdown.render(document(page)).count(sentence) == 2  # under both figures
 
 
 def test_of_more_complete_rows_the_best_have_a_line_and_always_the_baseline():
@@ -84,7 +87,7 @@ def drawn_by(fill: Callable[[Axes], None]) -> Axes:
 
 def test_seeds_below_the_baseline_are_written_row_by_row():
     page = page_of({"scratch": {1: 0.5, 5: 0.6}, "lwf": {1: 0.4, 5: 0.7}, "attention": {5: 0.5}})
-    panel = drawn_by(transfer_panels.panels(page)[0])
+    panel = drawn_by(transfer_figure.counted(page)[0])
     names = [text.get_text() for text in panel.get_yticklabels()]
     columns = [text.get_text() for text in panel.get_xticklabels()]
     found: dict[str, dict[str, str]] = {name: {} for name in names}
@@ -105,7 +108,7 @@ def test_images_to_the_target_are_marked_where_the_table_has_them():
             "attention": {1: 0.5, 5: 0.7, 10: 0.8},  # at 5
         }
     )
-    panel = drawn_by(transfer_panels.panels(page)[-1])
+    panel = drawn_by(transfer_figure.counted(page)[-1])
     rows = page.grid.labels  # names stand at the first panel, for both
     marks = {
         rows[round(float(y))]: (round(float(x), 6), str(line.get_marker()))
@@ -117,4 +120,4 @@ def test_images_to_the_target_are_marked_where_the_table_has_them():
 
 
 def test_a_page_of_another_kind_counts_nothing():
-    assert transfer_panels.panels(page_of({"scratch": {1: 0.5}, "distill": {1: 0.6}}, kind="distillation")) == []
+    assert transfer_figure.counted(page_of({"scratch": {1: 0.5}, "distill": {1: 0.6}}, kind="distillation")) == []

@@ -26,7 +26,7 @@ Example:
 def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
     """Write the tables of all tasks from their records.
 
-    Markdown, LaTeX, CSV and a figure each, with an index in README.md.
+    Markdown, CSV and figures each, their tables as LaTeX in tex/, with an index in README.md.
     """
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
@@ -50,7 +50,8 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
         if any(record.split == split for record in loaded.records.values()):
             pages.append(choose(task, index, loaded, split=split))
     for path in write_leaderboard(folder if split == "test" else folder / split, pages):
-        click.echo(path)
+        if path.suffix == ".md":
+            click.echo(path)
     for complaint in complaints:
         click.echo(f"warning: {complaint}", err=True)
     return 0

@@ -1,6 +1,6 @@
 """Attention maps and attention transfer.
 
-Plugin: Zagoruyko & Komodakis, Paying More Attention to Attention, ICLR 2017; as used by Srinivas & Fleuret 2018,
+Source: Zagoruyko & Komodakis, Paying More Attention to Attention, ICLR 2017; as used by Srinivas & Fleuret 2018,
 section 4.3. Features are B×C×h×w, a map is B×h×w.
 """
 

@@ -1,7 +1,7 @@
 """The transfer bound: a large source set, a small target set, and how far the one lies from the other.
 
 With rho(x) = loss(T(x), S(x)) K-Lipschitz, E_{x∈D_l} rho ≤ max_{x∈D_s} rho + K·H(D_l, D_s) (Proposition 3), H the
-one-sided Hausdorff distance. Plugin: Srinivas & Fleuret 2018, section 5.
+one-sided Hausdorff distance. Source: Srinivas & Fleuret 2018, section 5.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ must be false, else memory is wasted. Per-sample rows are gradients of a sum ove
 where no sample's output depends on another's input: batch norm in train mode breaks that (see
 `jkbench.models.batchnorm`).
 
-Plugin: Srinivas & Fleuret, Knowledge Transfer with Jacobian Matching, ICML 2018, sections 3 and 4.
+Source: Srinivas & Fleuret, Knowledge Transfer with Jacobian Matching, ICML 2018, sections 3 and 4.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the student's maps from D inputs to k logits, ^s the softmax of them, y a one-ho
 
 The inputs of every function are what `expansion` gives: values (k), Jacobian (k×D) and Laplacians (k) at one image.
 
-Plugin: Srinivas & Fleuret 2018, Propositions 1 and 2, equations 2 and 3.
+Source: Srinivas & Fleuret 2018, Propositions 1 and 2, equations 2 and 3.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
-from jkbench.report.caption import caption
+from jkbench.report.caption import protocol, provenance
 from jkbench.report.grid import arrange
 from jkbench.report.markup import render_markdown
 from jkbench.statistics import Interval, mean_interval
@@ -178,7 +178,7 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> R
         table=table,
         task=task,
         readings=[_read(table, task, name, *of_row, used) for name, of_row in rows.items()],
-        caption=caption(task, arrange(task, used)) if used else [],
+        caption=_protocol(task, used),
         stale=chosen.stale,
     )
 
@@ -234,6 +234,11 @@ def _read(
         changed=[row for row, method in methods.items() if method != table.methods[row]],
         not_here=not_here,
     )
+
+
+def _protocol(task: Task, used: Sequence[Record]) -> list[str]:
+    grid = arrange(task, used)
+    return [*protocol(task, grid), *provenance(task, grid)] if used else []
 
 
 def rows_of(

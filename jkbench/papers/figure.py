@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkbench.papers.compare import PaperGain, Read, Reproduction
-from jkbench.report.figure import COLOURS, MARKERS, png, sideways
+from jkbench.report.figures import COLOURS, MARKERS, sideways
+from jkbench.report.figures import save as png
 
 _AXES = {"per_class": "training images per class", "noise_std": "standard deviation of the input noise"}
 

@@ -20,14 +20,18 @@ _BATCH_NORM = {
 }
 
 
-def caption(task: Task, grid: Grid) -> list[str]:
-    """The protocol, a sentence an entry; names in backticks."""
-    records = [record for group in grid.cells.values() for record in group]
-    sentences = [_data(task, records, grid.split), *_train_images(grid), *_networks(task, records), *_training(task)]
+def protocol(task: Task, grid: Grid) -> list[str]:
+    """What every trial has in common, a sentence an entry; names in backticks."""
+    sentences = [
+        _data(task, grid.every, grid.split),
+        *_train_images(grid),
+        *_networks(task, grid.every),
+        *_training(task),
+    ]
     if task.selection:
         selection = " ".join(task.selection.split())
         sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
-    return [*sentences, *_provenance(task, records)]
+    return sentences
 
 
 def per_shots(grid: Grid, read: Callable[[Record], int | None]) -> list[tuple[Shots, list[int]]]:
@@ -119,7 +123,9 @@ def _training(task: Task) -> list[str]:
     return sentences
 
 
-def _provenance(task: Task, records: Sequence[Record]) -> list[str]:
+def provenance(task: Task, grid: Grid) -> list[str]:
+    """Task, protocol and seeds; version, commit and device of the records."""
+    records = grid.every
     ours = f"Task {code(task.name)} version {task.version}, protocol {code(task.protocol)}"
     seeds = sorted({record.seed for record in records})
     if seeds:

@@ -103,7 +103,14 @@ class Grid:
 
     def cell(self, label: str, column: Column) -> Cell:
         """What a row holds in a column."""
-        return _cell(self.records(label, column.shots), column.metric)
+        found = self._found.get((label, column))
+        if found is None:
+            found = self._found[label, column] = _cell(self.records(label, column.shots), column.metric)
+        return found
+
+    @cached_property
+    def _found(self) -> dict[tuple[str, Column], Cell]:
+        return {}
 
     def matrix(self, labels: Sequence[str], column: Column) -> NDArray[np.float64]:
         """The values (labels, seeds) of a column, NaN where there is none."""
@@ -112,21 +119,25 @@ class Grid:
         return np.array([[row.get(seed, np.nan) for seed in seeds] for row in rows]).reshape(len(labels), len(seeds))
 
     @cached_property
+    def every(self) -> list[Record]:
+        """All records of the page."""
+        return [record for group in self.cells.values() for record in group]
+
+    @cached_property
     def seeds(self) -> list[int]:
         """All seeds of the page."""
-        return sorted({record.seed for group in self.cells.values() for record in group})
+        return sorted({record.seed for record in self.every})
 
     @cached_property
     def split(self) -> str:
         """What was scored: test, or validation."""
-        return " and ".join(sorted({record.split for group in self.cells.values() for record in group})) or "test"
+        return " and ".join(sorted({record.split for record in self.every})) or "test"
 
     @cached_property
     def metrics(self) -> list[str]:
         """All metrics that a record holds: accuracy first, then as named, noise by size."""
-        records = [record for group in self.cells.values() for record in group]
-        names = {name for record in records for name in record.metrics}
-        names |= {END + term for record in records for term in record.curves}
+        names = {name for record in self.every for name in record.metrics}
+        names |= {END + term for record in self.every for term in record.curves}
         return sorted(names, key=lambda m: (m.partition("@")[0] != "accuracy", m.partition("@")[0], Column(1, m).noise))
 
 

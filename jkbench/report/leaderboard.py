@@ -3,51 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from jkbench.files import write_atomically
 from jkbench.records.select import Chosen
-from jkbench.report import figure, markup, tidy, transfer_figure
-from jkbench.report.page import Page, compose
+from jkbench.report import accuracy_figure, analysis, transfer_figure
+from jkbench.report.document import Bullets, Document, Drawing, Section, Span, rich, table
+from jkbench.report.grid import Grid
+from jkbench.report.page import Page, compose, sections
+from jkbench.report.render import write
+from jkbench.report.tidy import tidy
+from jkbench.report.wording import DASH, listed
+from jkbench.tasks.shots import per_class
+
+COMMAND = "`jkbench leaderboard` from the records in this folder"
 
 
-def write_leaderboard(folder: Path, pages: Sequence[Chosen]) -> list[Path]:
-    """Write an index and, for each task, its page as Markdown, LaTeX, CSV and a figure, a transfer task's with a second
-    one; returns what was written.
+def write_leaderboard(folder: Path, pages: Sequence[Chosen], formats: Sequence[str] = ("png",)) -> list[Path]:
+    """Write an index and, for each task, its page as Markdown, CSV, LaTeX tables and figures; returns their files.
 
-    The same records give the same bytes. A task without a finished trial has no figure.
+    The same records give the same bytes, and a file that would not change is left alone. A task without a finished
+    trial has no figure. formats: of the figures, of "png", "pdf" and "svg".
     Raises `UserError` where the folder cannot be written.
     """
-    contents: dict[str, str | bytes] = {}
     composed = sorted((compose(chosen) for chosen in pages), key=lambda page: page.task.name)
-    for page in composed:
-        contents |= render(page)
-    contents["README.md"] = markup.render_markdown("index.md.j2", pages=composed)
-    written = []
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-        written.append(folder / name)
-    return written
+    documents = [*map(document, composed), index(composed)]
+    return [path for each in documents for path in write(folder, each, formats)]
 
 
-def render(page: Page) -> dict[str, str | bytes]:
-    """The files of one page by name."""
+def document(page: Page) -> Document:
+    """A task's page as a document."""
     name = page.task.name
-    image, second = figure.draw(page), transfer_figure.draw(page)
-    files: dict[str, str | bytes] = {
-        f"{name}.md": markup.render_markdown(
-            "page.md.j2",
-            page=page,
-            figure=image is not None,
-            left_out=figure.left_out(page),
-            lines=len(page.grid.columns) > 1,
-            second_figure=transfer_figure.says(page) if second else "",
+    alone = len(page.grid.columns) == 1
+    alt = f"{page.grid.split.capitalize()} accuracy with 95 % intervals, one {'row' if alone else 'line'} per method"
+    main = Drawing(name, alt, partial(accuracy_figure.draw, page))
+    second = Drawing(f"{name}-transfer", transfer_figure.says(page), partial(transfer_figure.draw, page))
+    left_out = accuracy_figure.left_out(page)
+    blocks = sections(
+        page,
+        (main, "" if alone else left_out) if accuracy_figure.blocks(page.grid) else (),
+        (second, left_out) if transfer_figure.panels(page) else (),
+    )
+    files = rich("Also as [CSV]({n}.csv) and as [LaTeX tables](tex/) · [all tasks](README.md)", n=name)
+    return Document(
+        name,
+        page.task.title,
+        COMMAND,
+        (*blocks, files),
+        (*page.protocol, *page.provenance),
+        page.provenance,
+        tidy(page),
+    )
+
+
+def index(pages: Sequence[Page]) -> Document:
+    """The folder's README: a line a task, and how to read its page."""
+    rows = [
+        (
+            (Span(page.task.title, "link", f"{page.task.name}.md"),),
+            f"v{page.task.version}",
+            str(len(page.records)),
+            str(len(page.grid.seeds)),
+            str(len(page.grid.labels)),
+            f"{len(page.problems)} (see Checks)" if page.problems else "none",
+            "; ".join(_tied(page.grid)) or DASH,
+        )
+        for page in pages
+    ]
+    heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not significantly worse"]
+    reading = [
+        "A cell is the **mean over seeds ± half-width of its 95 % t-interval**. It is the last epoch's accuracy, never "
+        "the best on test.",
+        "**Bold** rows are not significantly worse than the best of their column (paired t-tests over common seeds, "
+        "Holm, 5 %). Many bold rows mean that more seeds are needed: each page states its minimum detectable "
+        "differences.",
+        "All rows of a page share images, teacher, initial student weights, order of batches and number of steps. "
+        "Each page checks this from its records.",
+        "**Upper references** see more data. They stand below the other rows and are never ranked.",
+        "“–” marks a cell without a finished trial. It is left out of every average.",
+        "A *gain* is a paired difference from the task's baseline. Its p is adjusted for all comparisons of the page.",
+        "Compare times only within one kind of device.",
+    ]
+    return Document(
+        "README",
+        "Leaderboard",
+        COMMAND,
+        (
+            table(heads, rows, left=(0, len(heads) - 1)),
+            Section("How to read the tables", (Bullets(tuple(map(rich, reading))),)),
+            "`jkbench leaderboard` generates every page from the records; no number is typed by hand.",
         ),
-        f"{name}.tex": markup.render_tex("page.tex.j2", page=page),
-        f"{name}.csv": tidy.to_csv(page),
-    }
-    if image is not None:
-        files[f"{name}.png"] = image
-    if second is not None:
-        files[f"{name}-transfer.png"] = second
-    return files
+    )
+
+
+def _tied(grid: Grid) -> list[str]:
+    """The tie groups of the main table in words, columns of the same group together."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for block in grid.main:
+        for column in block.columns:
+            tied = analysis.ties(grid, column)
+            scored = sum(bool(grid.cell(label, column).values) for label in grid.ranked)
+            names = [label for label in grid.ranked if label in tied]
+            words = listed(names) if len(names) <= 3 else f"{len(names)} of {scored} tied"
+            along = block.along == "shots"
+            where = found.setdefault(("" if along else f"{per_class(block.shots)}, std ", words), [])
+            if names:
+                where.append(per_class(column.shots) if along else f"{column.noise:g}")
+    return [f"{prefix}{', '.join(places)}: {words}" for (prefix, words), places in found.items() if places]

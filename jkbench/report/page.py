@@ -1,55 +1,78 @@
-"""One task's page as words and tables, for every format that shows it."""
+"""One task's page: its numbers, and the same as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jkbench.records.schema import Record
 from jkbench.records.select import Chosen
 from jkbench.report import analysis
-from jkbench.report.caption import caption
+from jkbench.report.caption import protocol, provenance
 from jkbench.report.checks import disagreements, one_protocol
+from jkbench.report.document import Block, Bullets, Section, Span, Table, rich
 from jkbench.report.grid import Grid, arrange
-from jkbench.report.tables import View, further_views, gain_views, main_cells, main_view
+from jkbench.report.tables import further_tables, gain_tables, main_cells, main_table, parameter_table
 from jkbench.report.transfer import Transfer, transfer
-from jkbench.report.wording import LOST, code, listed, plural, settings
+from jkbench.report.wording import LOST, code, listed, plural
 from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Task
 
-BOLD = "Bold: cannot be told from the best of its column (paired t-tests over common seeds, Holm, 5 %)."
+BOLD = "Bold: not significantly worse than the best of its column (paired t-tests over common seeds, Holm, 5 %)."
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that a page says, in words with names in backticks."""
+    """What a page is composed of: the records that may share its table, their tests, and what does not add up."""
 
     task: Task
+    records: list[Record]
     grid: Grid
     gains: analysis.Gains
-    count: int
-    tables: list[View]
-    notes: list[str]
-    caption: list[str]
-    gain_tables: list[View]
-    gain_notes: list[str]
-    resolution: list[str]
     transfer: Transfer | None
-    further: list[View]
-    lost: list[str]
     counts: list[str]
     problems: list[str]
-    best: list[str]
-    settings: list[RowParameters]
 
+    @property
+    def tables(self) -> list[Table]:
+        """The main tables; the last one has the notes."""
+        tables = [main_table(self.task, self.grid, block) for block in self.grid.main]
+        return [*tables[:-1], *(replace(last, notes=tuple(_notes(self.task, self.grid))) for last in tables[-1:])]
 
-@dataclass(frozen=True)
-class RowParameters:
-    """What a row ran: all parameters of the method in words, and the hash of its code."""
+    @property
+    def gain_tables(self) -> list[Table]:
+        """Gains over the baseline; the last table has the notes."""
+        tables = gain_tables(self.task, self.grid, self.gains)
+        return [*tables[:-1], *(replace(last, notes=tuple(self.gain_notes)) for last in tables[-1:])]
 
-    label: str
-    parameters: str
-    code: str
+    @property
+    def gain_notes(self) -> list[str]:
+        """How to read the gains, or why there are none."""
+        return _gain_notes(self.task, self.grid, self.gains)
+
+    @property
+    def resolution(self) -> list[str]:
+        """Which differences the table can detect."""
+        return _resolution(self.grid)
+
+    @property
+    def protocol(self) -> tuple[str, ...]:
+        """The protocol in sentences, but for `provenance`."""
+        return tuple(protocol(self.task, self.grid))
+
+    @property
+    def provenance(self) -> tuple[str, ...]:
+        """Which version of the task, which seeds, and what software and device the numbers come from."""
+        return tuple(provenance(self.task, self.grid))
+
+    @property
+    def lost(self) -> list[str]:
+        """The trials that did not finish, one a line."""
+        return [
+            f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}: {code(r.reason)}"
+            for r in self.records
+            if r.status != "ok"
+        ]
 
 
 def compose(chosen: Chosen) -> Page:
@@ -57,43 +80,64 @@ def compose(chosen: Chosen) -> Page:
     task = chosen.task
     records, left_out = one_protocol(task, chosen.records)
     grid = arrange(task, records, chosen.expected or ())
-    gains = analysis.gains(grid, task.baseline)
     return Page(
         task=task,
+        records=records,
         grid=grid,
-        gains=gains,
-        count=len(records),
-        tables=[main_view(task, grid, block) for block in grid.main],
-        notes=_notes(task, grid),
-        caption=caption(task, grid),
-        gain_tables=gain_views(grid, gains),
-        gain_notes=_gain_notes(task, grid, gains),
-        resolution=_resolution(grid),
+        gains=analysis.gains(grid, task.baseline),
         transfer=transfer(task, grid),
-        further=further_views(task, grid),
-        lost=[
-            f"{code(r.label)}, {per_class(r.shots)}, seed {r.seed}: {LOST[r.status]}: {code(r.reason)}"
-            for r in records
-            if r.status != "ok"
-        ],
         counts=_counts(chosen, grid),
         problems=[*left_out, *disagreements(records)],
-        best=_best(grid),
-        settings=_settings(grid, records),
     )
 
 
-def _settings(grid: Grid, records: Sequence[Record]) -> list[RowParameters]:
-    """Every row's parameters, in the order of the table."""
-    first = {record.label: record for record in reversed(records)}
+def summary(page: Page) -> list[Block]:
+    """The main tables, what is missing, and what does not add up: what a run shows on the screen."""
+    wrong = [(Span(f"Does not add up: {problem}", "strong"),) for problem in page.problems]
+    tables = [replace(table, title=f"{page.task.title}: {table.title}") for table in page.tables]
+    return [*tables, Bullets((*page.lost, *page.counts, *wrong))]
+
+
+def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence[Block] = ()) -> tuple[Block, ...]:
+    """The page's blocks; ``below_main`` stands above the main table, ``of_transfer`` at the head of its section."""
+    task, grid = page.task, page.grid
+    how, checks = (
+        Section("Protocol", (Bullets((*page.protocol, *page.provenance)),)),
+        Section("Checks", tuple(_checks(page))),
+    )
+    counts = Bullets(tuple(page.counts)) if page.counts else ""
+    intro = " ".join(task.description.split())
+    if not grid.labels:
+        return (intro, "No records yet.", how, counts, checks)
+    gain: list[Block] = [*page.gain_tables]
+    gain = gain or [Section(f"Gain over {code(task.baseline)}", (" ".join(page.gain_notes),))]
+    lost = Bullets(tuple(page.lost)) if page.lost else f"None of the {len(page.records):,} trials."
+    further, found = further_tables(task, grid), page.transfer
+    return (
+        intro,
+        *below_main,
+        *page.tables,
+        *gain,
+        Section("Detectable differences", tuple(page.resolution)),
+        Section("Transfer", (*of_transfer, *found.tables, *found.notes)) if found else "",
+        Section("Fidelity, calibration and loss terms", tuple(further)) if further else "",
+        how,
+        parameter_table(grid, page.records),
+        Section("Unfinished trials", (lost, counts)),
+        checks,
+    )
+
+
+def _checks(page: Page) -> list[Block]:
+    if page.problems:
+        return [rich("**This table does not add up:**"), Bullets(tuple(page.problems))]
+    if not page.grid.labels:
+        return ["Nothing to check."]
+    teacher = "" if page.task.teacher is None else " all rows share one teacher;"
     return [
-        RowParameters(
-            label=label,
-            parameters=settings(first[label].parameters),
-            code=first[label].code,
-        )
-        for label in grid.labels
-        if label in first
+        "Verified from the records: at every regime and seed all methods share the training images, the initial "
+        f"student weights and the order of batches;{teacher} all rows share one data set and one protocol; each row "
+        "has one version of its code and one set of parameters; all methods train for the same number of steps."
     ]
 
 
@@ -107,17 +151,19 @@ def _notes(task: Task, grid: Grid) -> list[str]:
     measure = "mean ± half-width of the 95 % t-interval" if usual > 1 else "mean"
     notes = [f"Accuracy in %: {measure}, {over}; only finished trials are averaged.", BOLD]
     if usual == 1:
-        notes.append("With one seed nothing can be told apart, so nothing is ranked.")
+        notes.append("One seed allows no test: every number is bold.")
     if not grid.common:
-        notes.append("No column is complete, so the rows stand in alphabetical order.")
+        notes.append("Rows are in alphabetical order, because no column is complete.")
     elif len(grid.common) == len(grid.columns):
-        notes.append("Rows by their mean rank over all columns.")
+        notes.append("Rows are sorted by their mean rank over all columns.")
     else:
-        notes.append(f"Rows by their mean rank over the {plural(len(grid.common), 'column')} that all of them have.")
+        notes.append(
+            f"Rows are sorted by their mean rank over the {plural(len(grid.common), 'column')} that all of them have."
+        )
     if grid.apart:
-        notes.append(f"Upper references, which see more data, are not ranked: {listed(grid.apart)}.")
+        notes.append(f"Upper references see more data and are not ranked: {listed(grid.apart)}.")
     notes += [
-        f"{listed(group)} have the same numbers in every trial: one computation under {len(group)} names, each counted."
+        f"{listed(group)} have the same numbers in every trial: they are one computation under {len(group)} names."
         for group in analysis.twins(grid)
     ]
     return notes + _cost_notes(task, grid)
@@ -129,67 +175,69 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
     found = [price for price in prices if price is not None]
     if not found:
         return []
-    where = "of the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
-    notes = [f"Costs: medians over the finished trials {where}; seconds are training alone, without evaluation."]
+    where = "in the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
+    notes = [f"Costs are medians over finished trials {where}; seconds are those of training, without evaluation."]
     if all(price.alone for price in found):
-        notes.append(
-            "All timings were taken with one trial of the run at a time; what else the machine did is not known."
-        )
+        notes.append("Trials were timed one at a time; other load on the machine is unknown.")
     else:
         notes.append(
-            "Timings marked * were taken while other trials of the run were under way; "
-            "on CPU, peak memory is the process's."
+            "Timings marked * were taken while other trials of the same run were running. "
+            "On a CPU, peak memory is that of the whole process."
         )
     if len({price.machines for price in found}) > 1:
-        notes.append(f"Timings come from several kinds of device; × {code(task.baseline)} stands only within one.")
+        notes.append(
+            f"Timings come from several kinds of device; × {code(task.baseline)} is given only where the devices agree."
+        )
     return notes
 
 
 def _gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
     base = code(task.baseline)
     if task.baseline not in grid.labels:
-        return [f"There is no row {base} to count gains from."]
+        return [f"There is no row {base}, so there are no gains."]
     if not gains.cells:
-        return [f"No other row shares a finished trial with {base}."]
-    notes = [f"Paired difference from {base} over common seeds, in points of accuracy, with its 95 % t-interval."]
+        return [f"No other row shares a seed with {base}, so there are no gains."]
+    notes = [
+        f"Paired difference from {base} over common seeds, in points of accuracy, ± half-width of its 95 % t-interval."
+    ]
     if gains.smallest_p is None:
         return [*notes, "One seed allows neither an interval nor a test."]
     how = "exact" if gains.exact else "random"
     notes.append(
-        f"p: {how} sign flips of {plural(gains.seeds, 'seed')} with the maximum statistic, adjusted for the one family "
-        f"of all {plural(gains.tests, 'comparison')} on this page. Bold: p below 0.05."
+        f"p: {how} sign-flip test with the maximum statistic over {plural(gains.seeds, 'seed')}, adjusted for all "
+        f"{plural(gains.tests, 'comparison')} on this page. Bold: p below 0.05."
     )
     if gains.smallest_p >= analysis.LEVEL:
         notes.append(
-            f"{plural(gains.seeds, 'seed')}: the smallest attainable p is {gains.smallest_p:.4g}, so no gain can be "
-            "significant; use at least 6."
+            f"With {plural(gains.seeds, 'seed')} the smallest attainable p is {gains.smallest_p:.4g}, so no gain can "
+            "be significant; use at least 6 seeds."
         )
     return notes
 
 
 def _resolution(grid: Grid) -> list[str]:
-    """What the table can and cannot tell apart."""
+    """The smallest differences that the table can detect."""
     sentences, counts = [], set()
     for block in grid.main:
         parts = []
         for column in block.columns:
             found, comparisons = analysis.resolution(grid, column)
             if found is not None:
-                place = per_class(column.shots) if block.along == "shots" else f"std {column.noise:g}"
-                parts.append(f"{'more than 100' if found > 1 else f'{100 * found:.2f}'} ({place})")
+                where = f"at {per_class(column.shots)}" if block.along == "shots" else f"at std {column.noise:g}"
+                parts.append(f"{'more than 100' if found > 1 else f'{100 * found:.2f}'} points {where}")
                 counts.add(comparisons)
         if parts:
-            where = "" if block.along == "shots" else f" at {per_class(block.shots)}"
-            sentences.append(
-                f"This table separates methods at least so many points apart at 80 % power{where}: {', '.join(parts)}."
-            )
+            regime = "" if block.along == "shots" else f", {per_class(block.shots)}"
+            sentences.append(f"Minimum detectable difference (80 % power){regime}: {', '.join(parts)}.")
     if not sentences:
-        return ["Nothing: with fewer than two seeds or two rows no difference can be resolved."]
+        return ["None: a test needs two seeds and two rows."]
     many = "–".join(map(str, sorted({min(counts), max(counts)})))
-    how = f"Smaller differences may well go unseen. (Paired t-test at 5 %, Bonferroni over {many} "
-    how += "comparison" if many == "1" else "comparisons"
-    how += " with the best row; standard deviation of paired differences pooled over all pairs of rows, as estimated "
-    return [*sentences, how + "from these seeds.)"]
+    return [
+        *sentences,
+        "Smaller differences may go undetected. Method: paired t-test at 5 %, Bonferroni-corrected for "
+        f"{many} {'comparison' if many == '1' else 'comparisons'} with the best row; the standard deviation of paired "
+        "differences is pooled over all pairs of rows and estimated from these seeds.",
+    ]
 
 
 def _counts(chosen: Chosen, grid: Grid) -> list[str]:
@@ -197,7 +245,9 @@ def _counts(chosen: Chosen, grid: Grid) -> list[str]:
     found = []
     if chosen.stale:
         is_are = "is" if chosen.stale == 1 else "are"
-        found.append(f"{plural(chosen.stale, 'record')} of earlier code, task or revision {is_are} left out.")
+        found.append(
+            f"{plural(chosen.stale, 'record')} of an earlier version of the code or the task {is_are} left out."
+        )
     missing = [(label, shots) for label, shots in chosen.expected or () if not _has(grid, label, shots)]
     if missing:
         names = listed(f"{label} at {per_class(shots)}" for label, shots in missing)
@@ -207,19 +257,3 @@ def _counts(chosen: Chosen, grid: Grid) -> list[str]:
 
 def _has(grid: Grid, label: str, shots: str) -> bool:
     return any(name == label and str(s) == shots and group for (name, s), group in grid.cells.items())
-
-
-def _best(grid: Grid) -> list[str]:
-    """The tie groups of the main table in words, columns of the same group together."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for block in grid.main:
-        for column in block.columns:
-            tied = analysis.ties(grid, column)
-            scored = sum(bool(grid.cell(label, column).values) for label in grid.ranked)
-            names = [label for label in grid.ranked if label in tied]
-            words = listed(names) if len(names) <= 3 else f"{len(names)} of {scored} tied"
-            along = block.along == "shots"
-            where = found.setdefault(("" if along else f"{per_class(block.shots)}, std ", words), [])
-            if names:
-                where.append(per_class(column.shots) if along else f"{column.noise:g}")
-    return [f"{prefix}{', '.join(places)}: {words}" for (prefix, words), places in found.items() if places]

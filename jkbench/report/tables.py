@@ -1,79 +1,74 @@
-"""The tables of a page as words: accuracy with costs, gains, fidelity and calibration."""
+"""The tables of a page: accuracy with costs, gains, fidelity and calibration, parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 
+from jkbench.records.schema import Record
 from jkbench.report import analysis
+from jkbench.report.document import Entry, Group, Head, Table, table
 from jkbench.report.grid import END, Block, Cell, Column, Grid, noise_blocks
-from jkbench.report.wording import DASH, LOST, code, compact, p_value, significant
+from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell's words: the number, and beside it what is not as the caption says (n, lost trials) or p."""
-
-    text: str
-    aside: str = ""
-    bold: bool = False
-
-    @property
-    def words(self) -> str:
-        """Both on one line."""
-        return f"{self.text} ({self.aside})" if self.aside else self.text
+COSTS = 5
+"""Columns of costs."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row's words: its name, its cells, and its costs where the table has them."""
-
-    label: str
-    cells: list[Entry]
-    costs: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class View:
-    """One table: what all its columns are (``span``), their heads in full and in short, and its rows."""
-
-    title: str
-    span: str
-    heads: list[str]
-    short_heads: list[str]
-    ranked: list[Row]
-    apart: list[Row]
-    cost_heads: list[str] = field(default_factory=list)
-
-
-def main_view(task: Task, grid: Grid, block: Block) -> View:
+def main_table(task: Task, grid: Grid, block: Block) -> Table:
     """Accuracy with tie groups in bold, and the costs of a trial."""
     shots = block.shots if block.shots is not None else analysis.priced_regime(grid)
     tied = {column: analysis.ties(grid, column) for column in block.columns}
     usual = analysis.usual_n(main_cells(grid))
+    costs = ["ms a step", f"× {code(task.baseline)}", "seconds", "peak MiB", "parameters"] if shots is not None else []
 
-    def row(label: str) -> Row:
+    def row(label: str) -> list[Entry]:
         cells = [_entry(grid.cell(label, column), usual, 100.0, bold=label in tied[column]) for column in block.columns]
-        return Row(label, cells, _cost_words(grid, label, shots, task.baseline))
+        return [*cells, *(_costs(grid, label, shots, task.baseline) if shots is not None else [])]
 
-    heads = ["ms a step", f"× {code(task.baseline)}", "seconds", "peak MiB", "parameters"] if shots is not None else []
-    return _view(_title("Accuracy in %", block), grid, block, row, heads)
+    name = _named("accuracy", block)
+    return of_rows(_title("Accuracy in %", block), name, [*heads(block), *map(Head, costs)], grid, row)
+
+
+def of_rows(
+    title: str,
+    name: str,
+    columns: Sequence[Head],
+    grid: Grid,
+    row: Callable[[str], Sequence[Entry]],
+    there: Container[str] | None = None,
+    notes: Sequence[str] = (),
+) -> Table:
+    """A table with a row a method, upper references below; of the rows in ``there`` where that is given."""
+
+    def group(labels: Sequence[str], title: str = "") -> Group:
+        shown = [label for label in labels if there is None or label in there]
+        return Group(tuple((Entry(code(label)), *row(label)) for label in shown), title)
+
+    ranked, apart = group(grid.ranked), group(grid.apart, "upper references, not ranked:")
+    groups = tuple(part for part in (ranked, apart) if part.rows)
+    return Table(title, (Head("method", "left"), *columns), groups, tuple(notes), name)
+
+
+def heads(block: Block) -> list[Head]:
+    """A heading a column of the block."""
+    if block.along == "shots":
+        over = "training images per class"
+        return [Head(per_class(column.shots), short=str(column.shots), over=over) for column in block.columns]
+    over = "standard deviation of the input noise"
+    return [Head(f"std {column.noise:g}", short=f"{column.noise:g}", over=over) for column in block.columns]
 
 
 def _entry(cell: Cell, usual: int | None, scale: float, digits: int = 2, bold: bool = False) -> Entry:
     """``39.55 ± 0.41``, aside its own n where that is not the usual one, and the trials that gave no number."""
     found, aside = cell.interval, []
-    text = DASH
-    if found is not None:
-        text = f"{scale * found.mean:.{digits}f}"
-        if found.half_width is not None:
-            text += f" ± {scale * found.half_width:.{digits}f}"
-        if found.n != usual:
-            aside.append(f"n = {found.n}")
+    if found is not None and found.n != usual:
+        aside.append(f"n = {found.n}")
     aside += [f"{count} {LOST[reason]}" for reason, count in cell.lost.items()]
-    return Entry(text, ", ".join(aside), bold)
+    text = measured(found and found.scaled(scale), digits) or DASH
+    return Entry(text, ", ".join(aside), bold, found.mean if found is not None else None)
 
 
 def main_cells(grid: Grid) -> list[Cell]:
@@ -82,112 +77,114 @@ def main_cells(grid: Grid) -> list[Cell]:
 
 
 def _title(what: str, block: Block) -> str:
-    if block.along == "shots":
-        return what
-    return f"{what} under input noise, {per_class(block.shots)}"
+    return what if block.along == "shots" else f"{what} under input noise, {per_class(block.shots)}"
 
 
-def _view(title: str, grid: Grid, block: Block, row: Callable[[str], Row], cost_heads: Sequence[str] = ()) -> View:
-    along = block.along == "shots"
-    short = [str(c.shots) if along else f"{c.noise:g}" for c in block.columns]
-    return View(
-        title=title,
-        span="training images per class" if along else "standard deviation of the input noise",
-        heads=[per_class(c.shots) if along else f"std {c.noise:g}" for c in block.columns],
-        short_heads=short,
-        ranked=[row(label) for label in grid.ranked],
-        apart=[row(label) for label in grid.apart],
-        cost_heads=list(cost_heads),
-    )
+def _named(what: str, block: Block) -> str:
+    return what if block.along == "shots" else f"{what}-noise-{block.shots}"
 
 
-def _cost_words(grid: Grid, label: str, shots: Shots | None, baseline: str) -> list[str]:
-    if shots is None:
-        return []
+def _costs(grid: Grid, label: str, shots: Shots, baseline: str) -> list[Entry]:
     found = analysis.price(grid, label, shots, baseline)
     if found is None:
-        return [DASH] * 5
+        return [Entry(DASH)] * COSTS
     return [
-        significant(found.step_ms) + ("" if found.alone else " *"),
-        DASH if found.ratio is None else f"{found.ratio:.2f}",
-        significant(found.seconds),
-        f"{found.peak_memory_mb:,.0f}",
-        compact(found.trainable_parameters),
+        Entry(significant(found.step_ms) + ("" if found.alone else " *"), value=found.step_ms),
+        Entry(DASH if found.ratio is None else f"{found.ratio:.2f}", value=found.ratio),
+        Entry(significant(found.seconds), value=found.seconds),
+        Entry(f"{found.peak_memory_mb:,.0f}", value=found.peak_memory_mb),
+        Entry(compact(found.trainable_parameters), value=found.trainable_parameters),
     ]
 
 
-def gain_views(grid: Grid, gains: analysis.Gains) -> list[View]:
+def gain_tables(task: Task, grid: Grid, gains: analysis.Gains) -> list[Table]:
     """Gains over the baseline, a table a block; significant ones in bold."""
     usual = max((gain.interval.n for gain in gains.cells.values()), default=None)
 
-    def words(label: str, column: Column) -> Entry:
+    def entry(label: str, column: Column) -> Entry:
         gain = gains.cells.get((label, column))
         if gain is None:
             return Entry(DASH)
-        text = f"{100 * gain.interval.mean:+.2f}".replace("-", "−")
-        if gain.interval.half_width is not None:
-            text += f" ± {100 * gain.interval.half_width:.2f}"
-        aside = [f"n = {gain.interval.n}"] if gain.interval.n != usual else []
+        found = gain.interval
+        aside = [f"n = {found.n}"] if found.n != usual else []
         if gain.p is not None:
             aside.append(p_value(gain.p))
-        return Entry(text, ", ".join(aside), bold=gain.p is not None and gain.p < analysis.LEVEL)
+        bold = gain.p is not None and gain.p < analysis.LEVEL
+        return Entry(measured(found.scaled(100), sign=True), ", ".join(aside), bold, found.mean)
 
-    views = []
+    tables = []
     for block in grid.main:
         compared = {label for label, column in gains.cells if column in block.columns}
 
-        def row(label: str, block: Block = block) -> Row:
-            return Row(label, [words(label, column) for column in block.columns])
+        def row(label: str, block: Block = block) -> list[Entry]:
+            return [entry(label, column) for column in block.columns]
 
-        view = _view(_title("Gain in points", block), grid, block, row)
-        ranked = [r for r in view.ranked if r.label in compared]
-        apart = [r for r in view.apart if r.label in compared]
-        if ranked or apart:
-            views.append(View(view.title, view.span, view.heads, view.short_heads, ranked, apart))
-    return views
+        title = _title(f"Gain over {code(task.baseline)} in points", block)
+        if compared:
+            tables.append(of_rows(title, _named("gain", block), heads(block), grid, row, compared))
+    return tables
 
 
-def further_views(task: Task, grid: Grid) -> list[View]:
+def parameter_table(grid: Grid, records: Sequence[Record]) -> Table:
+    """Every row's parameters and the hash of its code, in the order of the table."""
+    first = {record.label: record for record in reversed(records)}
+    rows = [
+        (code(label), code(first[label].code), settings(first[label].parameters))
+        for label in grid.labels
+        if label in first
+    ]
+    note = f"Each weight multiplies one loss term; {code('code')} is the hash of the method's file without comments."
+    columns: list[str | Head] = ["method", "code", Head("parameters", "text")]
+    return table(columns, rows, "Parameters", [note], name="parameters")
+
+
+_METRICS = [
+    ("agreement", "Agreement with the teacher's labels in %", 100.0, 2),
+    ("logit_distance", "Distance to the teacher's logits: sum of squares, mean over images", 1.0, 2),
+    ("jacobian_cosine", "Cosine of student's and teacher's input gradients, correct class", 1.0, 3),
+    ("jacobian_distance", "Squared distance of student's and teacher's input gradients, correct class", 1.0, 3),
+    ("nll", "Negative log-likelihood in nats", 1.0, 3),
+    ("ece", "Expected calibration error in %", 100.0, 2),
+]
+
+
+def further_tables(task: Task, grid: Grid) -> list[Table]:
     """Fidelity, calibration and loss terms a regime; accuracy under noise where it is not the main table."""
     tables = [
-        ("agreement", "Agreement with the teacher's labels in %", 100.0, 2),
-        ("logit_distance", "Distance to the teacher's logits: sum of squares, mean over images", 1.0, 2),
-        ("jacobian_cosine", "Cosine of the student's and the teacher's input gradients of the correct class", 1.0, 3),
-        ("jacobian_distance", "Squared distance of these gradients, mean over images", 1.0, 3),
-        ("nll", "Negative log-likelihood in nats", 1.0, 3),
-        ("ece", "Expected calibration error in %", 100.0, 2),
+        plain_table(grid, along_shots(grid, metric), title, metric.replace("_", "-"), scale, digits)
+        for metric, title, scale, digits in _METRICS
+        if metric in grid.metrics
     ]
-    views = []
-    for metric, title, scale, digits in tables:
-        if metric in grid.metrics:
-            block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
-            views.append(plain_view(grid, block, title, scale, digits))
     for metric in grid.metrics:
         term = metric.removeprefix(END)
         if term not in (metric, "ce"):
-            block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
-            title = f"Loss term {code(term)}, the last tenth of training in % of its first value"
-            views.append(_filled(plain_view(grid, block, title, 100.0, 0)))
+            title = f"Loss term {code(term)} in the last tenth of training, in % of its first value"
+            found = plain_table(grid, along_shots(grid, metric), title, f"term-{slug(term)}", 100.0, 0)
+            tables.append(replace(found, groups=tuple(filter(None, map(_filled, found.groups)))))
     if task.family.along == "shots":
-        views += [plain_view(grid, block, _title("Accuracy in %", block), 100.0, 2) for block in noise_blocks(grid)]
-    return views
+        for block in noise_blocks(grid):
+            title = _title("Accuracy in %", block)
+            tables.append(plain_table(grid, block, title, _named("accuracy", block), 100.0, 2))
+    return tables
 
 
-def _filled(view: View) -> View:
-    """The same table without the rows that hold nothing."""
-
-    def kept(rows: Sequence[Row]) -> list[Row]:
-        return [row for row in rows if any(cell.text != DASH for cell in row.cells)]
-
-    return replace(view, ranked=kept(view.ranked), apart=kept(view.apart))
+def _filled(group: Group) -> Group | None:
+    """The same group without the rows that hold nothing."""
+    rows = tuple(row for row in group.rows if any(entry.text != DASH for entry in row[1:]))
+    return Group(rows, group.title) if rows else None
 
 
-def plain_view(grid: Grid, block: Block, title: str, scale: float, digits: int) -> View:
-    """Means and intervals of a metric, nothing ranked, what was lost not told again."""
+def along_shots(grid: Grid, metric: str) -> Block:
+    """A metric in every regime."""
+    return Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
+
+
+def plain_table(grid: Grid, block: Block, title: str, name: str, scale: float, digits: int) -> Table:
+    """Means and intervals of a metric, nothing ranked; what was lost stands in the main table."""
     usual = analysis.usual_n(main_cells(grid))
 
-    def row(label: str) -> Row:
+    def row(label: str) -> list[Entry]:
         cells = [Cell(grid.cell(label, column).values, {}) for column in block.columns]
-        return Row(label, [_entry(cell, usual, scale, digits) for cell in cells])
+        return [_entry(cell, usual, scale, digits) for cell in cells]
 
-    return _view(title, grid, block, row)
+    return of_rows(title, name, heads(block), grid, row)

@@ -76,11 +76,6 @@ def tidy(page: Page) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=names).astype(object)
 
 
-def to_csv(page: Page) -> str:
-    """The data frame as CSV; a number is written so that reading it gives the very same one."""
-    return str(tidy(page).to_csv(index=False, lineterminator="\n"))
-
-
 def _identity(grid: Grid, label: str, column: Column) -> dict[str, object]:
     records = [record for shots in grid.shots for record in grid.records(label, shots)]
     return {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jkbench.report import analysis
-from jkbench.report.grid import Block, Cell, Column, Grid
-from jkbench.report.tables import Entry, Row, View, main_cells, plain_view
+from jkbench.report.document import Entry, Head, Table
+from jkbench.report.grid import Block, Column, Grid
+from jkbench.report.tables import along_shots, heads, main_cells, of_rows, plain_table
 from jkbench.report.wording import DASH, code, listed, plural, significant
 from jkbench.statistics import Reached, reach, share_interval
 from jkbench.tasks.shots import Shots, per_class
@@ -40,21 +40,13 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One table of the section and how to read it."""
-
-    view: View
-    notes: list[str]
-
-
-@dataclass(frozen=True)
 class Transfer:
-    """The section: numbers by row and column or target, and the same in words. ``notes``: what has no table."""
+    """The section: numbers by row and column or target, and their tables. ``notes``: what has no table."""
 
     below: dict[tuple[str, Column], Below]
     targets: tuple[Target, ...]
     needed: dict[tuple[str, Shots], Reached]
-    parts: list[Part]
+    tables: list[Table]
     notes: list[str]
 
 
@@ -69,20 +61,20 @@ def transfer(task: Task, grid: Grid) -> Transfer | None:
         for label in grid.labels
         if (found := images_needed(grid, label, task.baseline, goal)) is not None
     }
-    parts, notes = [], []
+    tables, notes = [], []
     if below:
-        parts.append(Part(_below_view(grid, below, task.baseline), _below_notes(grid, below, task.baseline)))
+        tables.append(_below_table(grid, below, task.baseline))
     if needed:
-        parts.append(Part(_needed_view(grid, goals, needed, task.baseline), _needed_notes(goals, needed, task)))
+        tables.append(_needed_table(grid, goals, needed, task))
     else:
         notes.append(
-            f"No regime has ten times the images of another (within {100 * WITHIN:.0f} %) with a finished trial of "
-            f"{code(task.baseline)}, so no shots to a target are counted."
+            f"Shots to target are not counted: no regime has ten times the images of another (within "
+            f"{100 * WITHIN:.0f} %) and a finished trial of {code(task.baseline)}."
         )
-    drift = _drift_parts(grid)
+    drift = _drift_tables(grid)
     if not drift:
-        notes.append(f"Distance of the source head from the teacher: {DASH} (no record of this page holds it).")
-    return Transfer(below, goals, needed, [*parts, *drift], notes)
+        notes.append("No record of this page holds the distance of the source head from the teacher.")
+    return Transfer(below, goals, needed, [*tables, *drift], notes)
 
 
 def images_per_class(grid: Grid) -> dict[Shots, float]:
@@ -141,77 +133,69 @@ def images_needed(grid: Grid, label: str, baseline: str, target: Target) -> Reac
 # words
 
 
-def _rows(grid: Grid, row: Callable[[str], Row], there: set[str]) -> tuple[list[Row], list[Row]]:
-    return [row(label) for label in grid.ranked if label in there], [
-        row(label) for label in grid.apart if label in there
-    ]
-
-
-def _below_view(grid: Grid, below: dict[tuple[str, Column], Below], baseline: str) -> View:
-    def row(label: str) -> Row:
+def _below_table(grid: Grid, below: dict[tuple[str, Column], Below], baseline: str) -> Table:
+    def row(label: str) -> list[Entry]:
         counts = [below.get((label, column)) for column in grid.columns]
         total = [count for count in counts if count is not None]
-        return Row(label, [*map(_of, counts), _of(Below(sum(c.hits for c in total), sum(c.n for c in total)))])
+        return [*map(_of, counts), _of(Below(sum(c.hits for c in total), sum(c.n for c in total)))]
 
-    ranked, apart = _rows(grid, row, {label for label, _ in below})
-    shots = [column.shots for column in grid.columns]
-    return View(
-        title=f"Negative transfer: seeds below {code(baseline)}",
-        span="training images per class",
-        heads=[*map(per_class, shots), "all regimes"],
-        short_heads=[*map(str, shots), "all"],
-        ranked=ranked,
-        apart=apart,
+    block = Block("shots", None, grid.columns)
+    over = heads(block)[0].over
+    return of_rows(
+        f"Negative transfer: seeds below {code(baseline)}",
+        "negative-transfer",
+        [*heads(block), Head("all regimes", short="all", over=over)],
+        grid,
+        row,
+        {label for label, _ in below},
+        _below_notes(grid, below, baseline),
     )
 
 
 def _of(count: Below | None) -> Entry:
-    return Entry(DASH if count is None else f"{count.hits} of {count.n}")
+    return Entry(DASH) if count is None else Entry(f"{count.hits} of {count.n}", value=count.hits / count.n)
 
 
 def _below_notes(grid: Grid, below: dict[tuple[str, Column], Below], baseline: str) -> list[str]:
     n = analysis.usual_n(main_cells(grid)) or max(count.n for count in below.values())
     none, half = 100 * share_interval(0, n)[1], [100 * end for end in share_interval(n // 2, n)]
     notes = [
-        f"Seeds in which the row's accuracy is below that of {code(baseline)} at the same seed, of the seeds that have "
-        "both. A row that changes nothing but chance is below in about half of them.",
-        f"What so many seeds can tell: 0 of {n} leaves open a rate of up to {none:.0f} %, {n // 2} of {n} one from "
-        f"{half[0]:.0f} to {half[1]:.0f} % (95 %, Clopper–Pearson).",
+        f"Seeds at which the row's accuracy is below that of {code(baseline)}, of the seeds that have both. Chance "
+        "alone puts a row below at about half of them.",
+        f"With {n} seeds, 0 of {n} is compatible with a true rate of up to {none:.0f} %, and {n // 2} of {n} with one "
+        f"from {half[0]:.0f} to {half[1]:.0f} % (95 %, Clopper–Pearson).",
     ]
     if len(grid.columns) > 1:
         notes.append(
-            "The last column adds up the regimes. It has no interval: seeds are independent, but at one seed the "
-            "regimes share initial weights and images."
+            "The last column adds up the regimes. It has no interval, because at one seed the regimes share initial "
+            "weights and images."
         )
     return notes
 
 
-def _needed_view(
-    grid: Grid, goals: tuple[Target, ...], needed: dict[tuple[str, Shots], Reached], baseline: str
-) -> View:
+def _needed_table(grid: Grid, goals: tuple[Target, ...], needed: dict[tuple[str, Shots], Reached], task: Task) -> Table:
     images = images_per_class(grid)
     usual = analysis.usual_n(main_cells(grid))
+    base = code(task.baseline)
 
-    def row(label: str) -> Row:
+    def row(label: str) -> list[Entry]:
         run = [images[shots] for shots in images if grid.cell(label, Column(shots, "accuracy")).values]
         cells = []
         for goal in goals:
             found = needed.get((label, goal.many))
-            if found is not None and label == baseline:  # an interval around its own target says nothing
+            if found is not None and label == task.baseline:  # an interval around its own target says nothing
                 found = Reached(found.at, None, None, found.n)
             cells += [Entry(DASH)] * 2 if found is None else _needed_words(found, goal, run, usual)
-        return Row(label, cells)
+        return cells
 
-    ranked, apart = _rows(grid, row, {label for label, _ in needed})
-    percent = [f"{100 * goal.accuracy:.2f} %" for goal in goals]
-    return View(
-        title=f"Shots to target: images per class for the accuracy that {code(baseline)} has at ten times the images",
-        span="images per class to reach the accuracy at so many per class, and the saving",
-        heads=[w for g, p in zip(goals, percent, strict=True) for w in (f"as at {per_class(g.many)}: {p}", "saving")],
-        short_heads=[w for g, p in zip(goals, percent, strict=True) for w in (f"{g.many}: {p}", "saving")],
-        ranked=ranked,
-        apart=apart,
-    )
+    columns = [
+        Head(words)
+        for goal in goals
+        for words in (f"for {100 * goal.accuracy:.2f} % ({base} at {per_class(goal.many)})", "saving")
+    ]
+    title = f"Shots to target: images per class to match {base} at ten times the images"
+    there, notes = {label for label, _ in needed}, _needed_notes(goals, needed, task)
+    return of_rows(title, "shots-to-target", columns, grid, row, there, notes)
 
 
 def _needed_words(found: Reached, goal: Target, run: list[float], usual: int | None) -> list[Entry]:
@@ -228,7 +212,8 @@ def _needed_words(found: Reached, goal: Target, run: list[float], usual: int | N
         saving = f"< {goal.images / most:.2f}"
     else:
         saving = f"{'≥ ' if found.at == least else ''}{goal.images / found.at:.2f}"
-    return [Entry(text, f"n = {found.n}" if found.n != usual else ""), Entry(saving)]
+    aside = f"n = {found.n}" if found.n != usual else ""
+    return [Entry(text, aside, value=found.at), Entry(saving, value=goal.images / found.at)]
 
 
 def _count(images: float) -> str:
@@ -239,45 +224,42 @@ def _needed_notes(goals: tuple[Target, ...], needed: dict[tuple[str, Shots], Rea
     base = code(task.baseline)
     pairs = ", ".join(f"{per_class(goal.many)} for {per_class(goal.few)}" for goal in goals)
     notes = [
-        f"Targets: the mean accuracy of {base} at ten times the images ({pairs}). Images needed: where the row's mean "
-        "accuracy, linear in the logarithm of the images per class between the regimes that were run, first is there; "
-        f"≤: already at the fewest that were run. {base} is there by construction. Saving: the target's images over "
-        "those needed; above 1 the row needs fewer.",
+        f"The target is the mean accuracy of {base} at ten times the images ({pairs}). A row reaches it where its mean "
+        "accuracy, interpolated linearly in the logarithm of the images per class, first attains it; ≤ marks rows "
+        f"that attain it at the smallest regime. {base} reaches its own target by construction. Saving: the target's "
+        "images divided by those needed; above 1 the row needs fewer.",
     ]
     if any(goal.many == "full" for goal in goals):
         images = next(goal.images for goal in goals if goal.many == "full")
-        notes.append(f"Full data counts with its own {_count(images)} images per class.")
+        notes.append(f"Full data is {_count(images)} images per class.")
     if any(found.low is not None for found in needed.values()):
         notes.append(
-            f"In brackets: 95 % percentile bootstrap over seeds (9,999 draws; a seed is drawn for row and {base} "
-            "together), which is somewhat too narrow for few seeds."
+            f"Brackets: 95 % percentile bootstrap over seeds (9,999 draws, row and {base} resampled together). With "
+            "few seeds it is somewhat too narrow."
         )
     else:
-        notes.append(f"{plural(max(found.n for found in needed.values()), 'seed')}: too few for an interval.")
+        notes.append(f"{plural(max(found.n for found in needed.values()), 'seed')} are too few for an interval.")
     return notes
 
 
-def _drift_parts(grid: Grid) -> list[Part]:
-    start = "A row that does not train this head shows what an untrained one is worth"
+def _drift_tables(grid: Grid) -> list[Table]:
+    start = (
+        "At the last step, on the scored images. The source head is the student's head for the teacher's outputs. A "
+        "row that does not train it shows the value of an untrained head"
+    )
     if grid.apart:
-        start += f"; that of {listed(grid.apart)} began with weights that had learnt the source, and shows what is left"
+        start += f"; {listed(grid.apart)} started from weights that had learnt the source, and shows what is left"
     tables = [
-        (
-            "source_distance",
-            "Distance of the source head from the teacher's logits: sum of squares, mean over images",
-            1.0,
-            "On the scored images, at the last step: the student's head for the teacher's outputs against the "
-            f"teacher. {start}.",
-        ),
-        ("source_agreement", "Images whose largest output of the source head is the teacher's, in %", 100.0, ""),
-    ]
-    parts = []
+        ("source_distance", "Distance of the source head from the teacher's logits: sum of squares, mean over images",
+         1.0, f"{start}."),
+        ("source_agreement", "Images on which source head and teacher have the same largest output, in %", 100.0, ""),
+    ]  # fmt: skip
+    found = []
     for metric, title, scale, note in tables:
         if metric in grid.metrics:
-            block = Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
-            cells: list[Cell] = [grid.cell(label, column) for label in grid.labels for column in block.columns]
-            notes = [note] if note else []
-            if any(not cell.values for cell in cells):
-                notes.append(f"{DASH}: no record holds it.")
-            parts.append(Part(plain_view(grid, block, title, scale, 2), notes))
-    return parts
+            block = along_shots(grid, metric)
+            missing = any(not grid.cell(label, column).values for label in grid.labels for column in block.columns)
+            notes = [*([note] if note else []), *([f"{DASH}: no record holds it."] if missing else [])]
+            made = plain_table(grid, block, title, metric.replace("_", "-"), scale, 2)
+            found.append(replace(made, notes=tuple(notes)))
+    return found

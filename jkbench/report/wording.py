@@ -1,11 +1,13 @@
-"""Numbers and names as a reader sees them. Names stand in backticks; `markup` turns them into Markdown or LaTeX."""
+"""Numbers and names as a reader sees them. Names stand in backticks; `render` turns them into Markdown or LaTeX."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from jkbench.plugins.parameters import written
+from jkbench.statistics import Interval
 
 DASH = "–"
 LOST = {
@@ -45,6 +47,24 @@ def significant(value: float, digits: int = 3) -> str:
         return "0"
     places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{places}f}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """``+1.50``, ``−0.25``."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def measured(found: Interval | None, digits: int = 2, sign: bool = False) -> str:
+    """``39.55 ± 0.41``; without an interval the mean alone, and nothing of nothing."""
+    if found is None:
+        return ""
+    mean = signed(found.mean, digits) if sign else f"{found.mean:.{digits}f}"
+    return mean if found.half_width is None else f"{mean} ± {found.half_width:.{digits}f}"
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
 def compact(count: float) -> str:

@@ -59,7 +59,7 @@ def reach(
     places: (points,); gaps: (seeds, points), a seed's value minus its target's value, so that a seed is drawn with its
     target; otherwise as `first_reached`. An end of the interval is a value that was drawn, never one in between, since
     some draws may not reach the target at all. With few seeds such an interval is somewhat too narrow.
-    Plugin: Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, ch. 13.
+    Source: Efron & Tibshirani, *An Introduction to the Bootstrap*, 1993, ch. 13.
     """
     y = np.atleast_2d(np.asarray(gaps, dtype=float))
     n = len(y)

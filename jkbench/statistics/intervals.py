@@ -19,13 +19,17 @@ class Interval:
     half_width: float | None
     n: int
 
+    def scaled(self, by: float) -> Interval:
+        """The interval of the values times a positive number."""
+        return Interval(by * self.mean, None if self.half_width is None else by * self.half_width, self.n)
+
 
 def mean_interval(values: Sequence[float] | ArrayLike, level: float = 0.95) -> Interval:
     """Student's t-interval of the mean of independent values, such as one per seed.
 
     values: (n,), any unit; the result has the same unit. One value has a mean and no half-width.
     Raises ValueError on no value, on values that are not finite, and on a level outside (0, 1).
-    Plugin: Student, *The probable error of a mean*, Biometrika 1908.
+    Source: Student, *The probable error of a mean*, Biometrika 1908.
     """
     x = np.asarray(values, dtype=float).reshape(-1)
     if x.size == 0:
@@ -44,7 +48,7 @@ def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float
     """The exact interval of a rate, in 0..1, after ``hits`` of ``n`` independent trials.
 
     It covers the rate with at least ``level``, whatever the rate. Raises ValueError unless 0 ≤ hits ≤ n, n ≥ 1.
-    Plugin: Clopper & Pearson, *The use of confidence or fiducial limits*, Biometrika 1934.
+    Source: Clopper & Pearson, *The use of confidence or fiducial limits*, Biometrika 1934.
     """
     if not (0 <= hits <= n and n >= 1 and 0 < level < 1):
         raise ValueError(f"{hits} of {n} at level {level} is no rate")
@@ -58,7 +62,7 @@ def power_of_paired_t(effect: float, n: int, level: float = 0.05) -> float:
     """The chance that a two-sided paired t-test on ``n`` pairs rejects at ``level``.
 
     effect: true mean difference over the standard deviation of the differences (no unit).
-    Plugin: the noncentral t distribution; Cohen, *Statistical Power Analysis*, 1988, ch. 2.
+    Source: the noncentral t distribution; Cohen, *Statistical Power Analysis*, 1988, ch. 2.
     """
     critical = stats.t.isf(level / 2, n - 1)
     shift = abs(effect) * math.sqrt(n)
@@ -78,7 +82,7 @@ def detectable_difference(
     None where no row has two seeds. The deviation is estimated from the very same data, so this is a description of
     the table's resolution, not a promise about a new one.
     Raises ValueError on power or level outside (0, 1) and on comparisons below 1.
-    Plugin: noncentral t, as `power_of_paired_t`.
+    Source: noncentral t, as `power_of_paired_t`.
     """
     if not (0 < power < 1 and 0 < level < 1 and comparisons >= 1):
         raise ValueError("power and level must lie between 0 and 1, comparisons be at least 1")

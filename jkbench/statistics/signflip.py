@@ -47,7 +47,7 @@ def sign_flip_test(
     it cannot be smaller than 2/2^n (n = 5: 0.0625, n = 6: 0.03125), since a flip of all signs is as extreme. Beyond,
     ``draws`` random flips and the identity are counted: p = (1 + hits)/(1 + draws).
     Raises ValueError on no difference, on one that is not finite, and without a generator where one is needed.
-    Plugin: Fisher, *The Design of Experiments*, 1935, §21; Phipson & Smyth 2010 for counting the identity.
+    Source: Fisher, *The Design of Experiments*, 1935, §21; Phipson & Smyth 2010 for counting the identity.
     """
     x = np.asarray(differences, dtype=float).reshape(-1)
     if not np.isfinite(x).all():
@@ -68,7 +68,7 @@ def max_statistic_test(
     Rows without two seeds, or with no difference at all, have t = 0 and p = 1; equal differences have t = ±inf. Exact
     and random flips, and the smallest p, as in `sign_flip_test`; seeds that no row has are dropped.
     Raises ValueError on no row, on no seed, on an infinite difference, and without a generator where one is needed.
-    Plugin: Westfall & Young, *Resampling-Based Multiple Testing*, 1993, §2.3; Nichols & Holmes 2002.
+    Source: Westfall & Young, *Resampling-Based Multiple Testing*, 1993, §2.3; Nichols & Holmes 2002.
     """
     x = np.asarray(differences, dtype=float)
     if x.ndim != 2 or np.isinf(x).any():

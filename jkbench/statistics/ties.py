@@ -11,7 +11,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down adjusted p-values, valid under any dependence.
 
     p: (tests,), in 0..1; returns (tests,) in the same order.
-    Plugin: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979.
+    Source: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979.
     """
     values = np.asarray(p, dtype=float)
     order = np.argsort(values, kind="stable")
@@ -31,7 +31,7 @@ def tie_group(matrix: ArrayLike, level: float = 0.05) -> NDArray[np.bool_]:
     Rows that share fewer than two seeds with the best stay: nothing can be resolved (they still count as comparisons).
     The t-test, not exact sign flips, since those cannot fall below 5 % with fewer than 6 seeds (2/2^5 = 0.0625), nor
     below Holm's steps with many more: everything would be tied at the 3 to 5 seeds that this field can pay for.
-    Plugin: Student 1908; Holm 1979.
+    Source: Student 1908; Holm 1979.
     """
     x = np.asarray(matrix, dtype=float)
     present = ~np.isnan(x).all(axis=1) if x.size else np.zeros(len(x), dtype=bool)

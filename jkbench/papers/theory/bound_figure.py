@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jkbench.report.figure import COLOURS, MARKERS
+from jkbench.report.figures import COLOURS, MARKERS
 from jkbench.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jkbench.report.figure import COLOURS, MARKERS
+from jkbench.report.figures import COLOURS, MARKERS
 
 if TYPE_CHECKING:
     from jkbench.papers.theory.terms import Curve
