@@ -5,33 +5,31 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from jkbench import hashing
-from jkbench.plugins.inheritance import Unreadable, lineage
+from jkbench.plugins.inheritance import Unreadable, imported, lineage
 from jkbench.tasks.families import FAMILIES
 
 PluginType = Literal["method", "dataset"]
 
 _BASE = {"method": "Method", "dataset": "Dataset"}
-_FACTS: dict[PluginType, dict[str, Any]] = {
-    "method": {"cite": "", "tasks": {"distillation", "transfer"}, "elsewhere": {}, "reference": False,
-               "separate_head": False, "starts_pretrained": False},
-    "dataset": {"cite": "", "classes": (), "content": "", "fetched": False},
+_FLAG = (False, "True or False")
+_FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
+    "method": {
+        "cite": ("", "a string"),
+        "tasks": ({"distillation", "transfer"}, "a set of kinds of task"),
+        "elsewhere": ({}, "a dict from kinds of task to reasons"),
+        "reference": _FLAG,
+        "separate_head": _FLAG,
+        "starts_pretrained": _FLAG,
+    },
+    "dataset": {"cite": ("", "a string"), "classes": ((), "a tuple of class names"), "content": ("", "a string"),
+                "fetched": _FLAG},
 }  # fmt: skip
-_SHAPES = {
-    "cite": "a string",
-    "content": "a string",
-    "fetched": "True or False",
-    "tasks": "a set of kinds of task",
-    "elsewhere": "a dict from kinds of task to reasons",
-    "reference": "True or False",
-    "separate_head": "True or False",
-    "starts_pretrained": "True or False",
-    "classes": "a tuple of class names",
-}
+"""What a plugin says of itself: the default, and what is expected in words."""
 
 
 @dataclass(frozen=True)
@@ -93,47 +91,36 @@ def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
         tree = ast.parse(text)
         return _describe(plugin, tree)
     except SyntaxError as error:
-        return _with(plugin, broken=f"{path}:{error.lineno or 1}: does not parse: {error.msg}")
+        return replace(plugin, broken=f"{path}:{error.lineno or 1}: does not parse: {error.msg}")
     except Unreadable as error:
-        return _with(plugin, broken=f"{path}:{error.line}: {error.message}")
-
-
-def _with(plugin: Plugin, **changes: Any) -> Plugin:
-    return Plugin(**{**plugin.__dict__, **changes})
+        return replace(plugin, broken=f"{path}:{error.line}: {error.message}")
 
 
 def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
     classes = lineage(tree, _BASE[plugin.plugin_type], f"jkbench.plugins.{plugin.plugin_type}")
     node = classes[0]
-    facts = dict(_FACTS[plugin.plugin_type])
+    expected = _FACTS[plugin.plugin_type]
+    facts = {key: default for key, (default, _) in expected.items()}
     parameters: dict[str, Parameter] = {}
     for each in reversed(classes):
         _read_body(each, facts, parameters)
     for key, value in facts.items():
-        kinds = (set, frozenset, tuple, list) if key == "tasks" else type(_FACTS[plugin.plugin_type][key])
-        words = isinstance(value, kinds) and (
-            not isinstance(value, set | frozenset | tuple | list | dict) or all(isinstance(each, str) for each in value)
-        )
-        if not words:
-            raise Unreadable(node.lineno, f"{key} is {value!r}, where {_SHAPES[key]} is expected")
-    wrong = set(facts.get("tasks", ())) - set(FAMILIES)
+        default, words = expected[key]
+        right = isinstance(value, set | frozenset | tuple | list if key == "tasks" else type(default))
+        if not right or (not isinstance(value, str | bool) and not all(isinstance(each, str) for each in value)):
+            raise Unreadable(node.lineno, f"{key} is {value!r}, where {words} is expected")
+    wrong = ", ".join(sorted(set(facts.get("tasks", ())) - set(FAMILIES)))
     if wrong:
-        raise Unreadable(
-            node.lineno, f"tasks names {', '.join(sorted(wrong))}: kinds of task are {', '.join(FAMILIES)}"
-        )
+        raise Unreadable(node.lineno, f"tasks names {wrong}: kinds of task are {', '.join(FAMILIES)}")
     documentation = ast.get_docstring(tree) or ast.get_docstring(node) or ""
-    described = _with(
-        plugin,
-        class_name=node.name,
-        line=node.lineno,
-        summary=documentation.strip().split("\n")[0],
-        facts=facts,
+    described = replace(
+        plugin, class_name=node.name, line=node.lineno, summary=documentation.strip().split("\n")[0], facts=facts,
         parameters=tuple(parameters.values()),
-    )
+    )  # fmt: skip
     missing = _missing_import(tree)
     if missing is not None:
         line, package = missing
-        return _with(described, broken=f"{plugin.path}:{line}: imports {package!r}, which is not installed")
+        return replace(described, broken=f"{plugin.path}:{line}: imports {package!r}, which is not installed")
     return described
 
 
@@ -161,9 +148,8 @@ def _literal(node: ast.expr, name: str) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise Unreadable(
-            node.lineno, f"{name} must be written out, not computed: it is read without importing"
-        ) from None
+        told = f"{name} must be written out, not computed: it is read without importing"
+        raise Unreadable(node.lineno, told) from None
 
 
 def _parameter(node: ast.AnnAssign) -> Parameter:
@@ -177,15 +163,9 @@ def _parameter(node: ast.AnnAssign) -> Parameter:
 def _missing_import(tree: ast.Module) -> tuple[int, str] | None:
     """The first package imported at the top of the file that is not there: (line, name). Nothing is imported."""
     for node in tree.body:
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        else:
-            continue
-        for name in names:
-            root = name.partition(".")[0]
-            if root in sys.stdlib_module_names or root in sys.modules:
+        for _, full in imported(node):
+            root = full.partition(".")[0]
+            if not root or root in sys.stdlib_module_names or root in sys.modules:
                 continue
             try:
                 found = importlib.util.find_spec(root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 
 
 class Unreadable(Exception):
@@ -15,102 +14,77 @@ class Unreadable(Exception):
         self.message = message
 
 
-@dataclass(frozen=True)
-class _Class:
-    """A class of the file. ``stand_in`` is an empty class with the same bases: Python itself orders them."""
-
-    node: ast.ClassDef
-    stand_in: type
-    ours: bool
-    unread: str
-    """The first base that this file does not define and `jkbench` does not export; else empty."""
-
-
 def lineage(tree: ast.Module, base: str, home: str) -> list[ast.ClassDef]:
-    """The plugin's class and its bases in this file, in the order in which Python looks things up.
+    """The plugin's class and its bases in this file, in the order in which Python looks names up.
 
     The plugin is the one most derived class of ``base``, which `jkbench` exports and the module ``home`` defines.
     Raises `Unreadable` where there is none or several, or where a base lies outside the file.
     """
     root = type(base, (), {})
-    classes = _classes(tree, root, {f"jkbench.{base}", f"{home}.{base}"})
-    ours = [found for found in classes if found.ours]
-    if not ours:
-        foreign = next((found for found in classes if found.unread), None)
-        told = f": {foreign.node.name} derives from {foreign.unread}, which is not jkbench's" if foreign else ""
-        raise Unreadable(
-            foreign.node.lineno if foreign else 1, f"defines no class derived from {base}{told}; import it from jkbench"
-        )
-    for found in ours:
-        if found.unread:
-            raise Unreadable(
-                found.node.lineno,
-                f"{found.node.name} derives from {found.unread}, which is not read: define that class in this file",
-            )
-    leaves = [a for a in ours if not any(a is not b and issubclass(b.stand_in, a.stand_in) for b in ours)]
+    nodes, unread = _classes(tree, root, {f"jkbench.{base}", f"{home}.{base}"})
+    ours = [each for each in nodes if issubclass(each, root)]
+    for each in ours or nodes:
+        if unread[each]:
+            told = f"{each.__name__} derives from {unread[each]}, which is not read"
+            raise Unreadable(nodes[each].lineno, f"{told}: derive from jkbench.{base} or from a class of this file")
+    leaves = [each for each in ours if not any(each in other.__mro__[1:] for other in ours)]
+    if not leaves:
+        raise Unreadable(1, f"defines no class derived from {base}: derive one from jkbench.{base}")
     if len(leaves) > 1:
-        names = ", ".join(f"{leaf.node.name} (line {leaf.node.lineno})" for leaf in leaves)
-        raise Unreadable(
-            leaves[1].node.lineno,
-            f"{len(leaves)} classes derive from {base}, none from another: {names}; a plugin file defines exactly one",
-        )
-    nodes = {found.stand_in: found.node for found in classes}
-    return [nodes[each] for each in leaves[0].stand_in.__mro__ if each in nodes]
+        names = ", ".join(f"{leaf.__name__} (line {nodes[leaf].lineno})" for leaf in leaves)
+        told = f"{names} derive from {base}, none from another: leave one of them in this file"
+        raise Unreadable(nodes[leaves[1]].lineno, told)
+    return [nodes[each] for each in leaves[0].__mro__ if each in nodes]
 
 
-def _classes(tree: ast.Module, root: type, exported: set[str]) -> list[_Class]:
-    """The classes at the top of the file, in order."""
+def _classes(tree: ast.Module, root: type, exported: set[str]) -> tuple[dict[type, ast.ClassDef], dict[type, str]]:
+    """The classes of the file, each as an empty class of the same bases, so that Python itself orders them.
+
+    Returns where each is written, and the first of its bases that is neither in the file nor ``exported``.
+    """
+    nodes: dict[type, ast.ClassDef] = {}
+    unread: dict[type, str] = {}
+    known: dict[str, type] = {"object": object}
     meaning: dict[str, str] = {}
-    known: dict[str, _Class] = {}
-    found = []
     for node in tree.body:
-        meaning |= _imported(node)
+        meaning.update(imported(node))
+        if meaning.get("*") == "jkbench.*":
+            meaning[root.__name__] = f"jkbench.{root.__name__}"
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            dotted = _dotted(node.value)
-            if dotted in known:
-                known[node.targets[0].id] = known[dotted]
-            elif dotted:
-                meaning[node.targets[0].id] = _full(dotted, meaning)
-        if not isinstance(node, ast.ClassDef):
-            continue
-        bases: list[type] = []
-        unread = ""
-        for written in node.bases:
-            dotted = _dotted(written)
-            if dotted in known:
-                bases.append(known[dotted].stand_in)
-                unread = unread or known[dotted].unread
-            elif _full(dotted, meaning) in exported:
-                bases.append(root)
-            elif dotted != "object":
-                unread = unread or _full(dotted, meaning) or ast.unparse(written)
-        try:
-            stand_in = type(node.name, tuple(bases), {})
-        except TypeError:
-            raise Unreadable(node.lineno, f"the bases of {node.name} have no order that Python accepts") from None
-        known[node.name] = _Class(node, stand_in, issubclass(stand_in, root), unread)
-        found.append(known[node.name])
-    return found
+            written = _dotted(node.value)
+            if written in known:
+                known[node.targets[0].id] = known[written]
+            meaning[node.targets[0].id] = _full(written, meaning)
+        elif isinstance(node, ast.ClassDef):
+            names = [_dotted(each) for each in node.bases]
+            known |= {name: root for name in names if name not in known and _full(name, meaning) in exported}
+            bases = tuple(known[name] for name in names if name in known)
+            written_out = zip(names, map(ast.unparse, node.bases), strict=True)
+            foreign = [_full(name, meaning) or text for name, text in written_out if name not in known]
+            try:
+                made = type(node.name, bases, {})
+            except TypeError:
+                raise Unreadable(node.lineno, f"the bases of {node.name} have no order that Python accepts") from None
+            known[node.name], nodes[made] = made, node
+            unread[made] = next(filter(None, [*foreign, *(unread.get(each, "") for each in bases)]), "")
+    return nodes, unread
 
 
-def _imported(node: ast.stmt) -> dict[str, str]:
-    """What an import binds: local name → full dotted name."""
+def imported(node: ast.AST) -> list[tuple[str, str]]:
+    """What an import binds: (local name, full dotted name)."""
     if isinstance(node, ast.Import):
-        return {each.asname or each.name.partition(".")[0]: each.name if each.asname else each.name.partition(".")[0]
-                for each in node.names}  # fmt: skip
+        return [(each.asname or each.name, each.name) for each in node.names]
     if isinstance(node, ast.ImportFrom):
         module = "." * node.level + (node.module or "")
-        if module == "jkbench" and node.names[0].name == "*":
-            return {name: f"jkbench.{name}" for name in ("Method", "Dataset")}
-        return {each.asname or each.name: f"{module}.{each.name}" for each in node.names}
-    return {}
+        return [(each.asname or each.name, f"{module}.{each.name}") for each in node.names]
+    return []
 
 
 def _dotted(node: ast.expr) -> str:
     """``a.b.C`` as text; empty for what is computed."""
     if isinstance(node, ast.Attribute):
         before = _dotted(node.value)
-        return f"{before}.{node.attr}" if before else ""
+        return before and f"{before}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
 
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from jkbench.plugins.describe import Plugin
+from jkbench.plugins.inheritance import imported
 
 _READERS = ("sklearn.datasets", "torchvision.datasets", "jkbench.engine", "jkbench.data", "jkbench.plugins")
 _ALL_FIELDS = {"model_dump", "model_dump_json", "model_copy", "__dict__"}
@@ -14,16 +15,10 @@ _ALL_FIELDS = {"model_dump", "model_dump_json", "model_copy", "__dict__"}
 def reads_images(plugin: Plugin) -> Iterator[str]:
     """Imports that could hand a method the test labels, each with its line."""
     for node in ast.walk(_tree(plugin)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
+        for _, name in imported(node):
             if name in ("sklearn", "torchvision") or any(f"{name}.".startswith(f"{reader}.") for reader in _READERS):
-                yield f"{plugin.path}:{node.lineno}: imports {name}: a method sees the batches that it is given"
-                break
+                told = f"imports {name}: a method sees the batches that it is given"
+                yield f"{plugin.path}:{node.lineno}: {told}"  # type: ignore[attr-defined]
 
 
 def private_reads(plugin: Plugin) -> Iterator[str]:
