@@ -1,4 +1,8 @@
-"""Files written whole or not at all, locks that a killed holder releases, and the folders outside the project."""
+"""Atomic writes, locks, and the folders outside the project.
+
+`write_atomically` is ours: the libraries that did this are no longer maintained, and it is a temporary file, fsync and
+a rename.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from jkbench.errors import UserError
 
-HINT = "make room or permission there, or give another folder with --leaderboard DIR"
+HINT = "free space there, change its permissions, or choose another folder with --leaderboard DIR"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all; `UserError` where the folder does not let us."""
+    """Write a file completely or not at all; `UserError` if the folder cannot be written."""
     data = content.encode() if isinstance(content, str) else content
     try:
         handle, name = _beside(path)
@@ -35,7 +40,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def _beside(path: Path) -> tuple[int, str]:
-    """A new file in the folder of ``path``, which another run may be removing because it was empty."""
+    """A new temporary file beside ``path``; another run may be removing the folder because it is empty."""
     for _ in range(100):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -46,33 +51,30 @@ def _beside(path: Path) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One holder at a time, also between processes. `UserError` where the folder cannot be written."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: two runs at once in one folder are the user's to avoid
-        yield
-        return
+def locked(path: Path, hint: str = HINT) -> Iterator[None]:
+    """Hold a lock that excludes other threads and processes; the system releases it when its holder is killed.
+
+    Waits for the present holder. `UserError` where the file cannot be written or locked.
+    """
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a holder that is killed
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("w")
+        lock.acquire()
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:  # some network file systems have no locks
-            raise UserError(f"{path} cannot be locked: {error.strerror}", HINT) from None
+        raise UserError(f"{path} cannot be written or locked: {error.strerror}", hint) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def cache_folder() -> Path:
-    """Where computed things are kept that can be computed again: ``JKBENCH_CACHE``, or the user's cache."""
+    """The folder of results that can be recomputed: ``JKBENCH_CACHE``, or the user's cache."""
     given = os.environ.get("JKBENCH_CACHE")
     return Path(given).expanduser().resolve() if given else user_cache_path("jkbench")
 
 
 def data_folder() -> Path:
-    """Prepared images and fetched weights: ``JKBENCH_DATA``, or ``data`` in the cache."""
+    """The folder of prepared images and downloaded weights: ``JKBENCH_DATA``, or ``data`` in the cache."""
     given = os.environ.get("JKBENCH_DATA")
     return Path(given).expanduser().resolve() if given else cache_folder() / "data"

@@ -70,9 +70,11 @@ def test_classes_are_relabelled_in_the_order_given() -> None:
 
 
 def test_too_few_images_is_refused_with_the_class() -> None:
-    with pytest.raises(UserError, match="class 0 has 12 training images"):
+    with pytest.raises(UserError, match="13 images per class are asked for; class 0 has only 12"):
         subset(made_up().labels, 13, 0)
-    with pytest.raises(UserError, match="too few"):
+    with pytest.raises(
+        UserError, match="6 validation, 6 test and some training images per class are asked for; class 0 has only 12"
+    ):
         carve(made_up().images, made_up().labels, validation=6, test=6)
 
 
@@ -91,3 +93,13 @@ def test_wrong_arrays_are_refused(images: np.ndarray, labels: np.ndarray, told: 
         check("mine", {"train": Split(images, labels), "validation": good, "test": good}, classes=2)
     with pytest.raises(UserError, match="no 'test' split"):
         check("mine", {"train": good, "validation": good}, classes=2)
+
+
+def test_lengths_that_differ_are_refused_when_a_split_is_made() -> None:
+    """Such a split loaded, and ended as an IndexError or with wrong labels."""
+    images = made_up().images
+    for build in (Split, lambda *pair: carve(*pair, validation=1, test=1)):
+        with pytest.raises(UserError, match="a split has 30 labels for 36 images"):
+            build(images, made_up().labels[:30])
+    with pytest.raises(UserError, match="3 labels for 2 images"):
+        Split(images, made_up().labels[:3], at=np.array([0, 1]))

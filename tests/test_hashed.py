@@ -86,7 +86,7 @@ def test_a_damaged_image_is_still_found(kept: dict[str, Split]) -> None:
     data[-1] ^= 1
     file.write_bytes(data)
     with pytest.raises(prepared.UserError, match="damaged"):
-        prepared.kept("pets", CLASSES, "")
+        prepared.load("pets", CLASSES, "")
 
 
 @pytest.mark.parametrize("held", ["", "not a hash", "0" * 15])
@@ -114,14 +114,14 @@ def large(kept: dict[str, Split], monkeypatch: pytest.MonkeyPatch) -> list[Mappi
 
 
 def test_large_files_that_nobody_touched_are_not_read_again(large: list[Mapping[str, Split]]) -> None:
-    first, second = prepared.kept("pets", CLASSES, ""), prepared.kept("pets", CLASSES, "")
+    first, second = prepared.load("pets", CLASSES, ""), prepared.load("pets", CLASSES, "")
     assert len(large) == 1
     assert [split.checked for split in first.values()] == [split.checked for split in second.values()]
 
 
 @pytest.mark.parametrize("file", ["train_images", "test_images", "train_labels"])
 def test_a_large_file_that_was_touched_is_read_again(large: list[Mapping[str, Split]], file: str) -> None:
-    prepared.kept("pets", CLASSES, "")
+    prepared.load("pets", CLASSES, "")
     path = prepared.path("pets") / f"{file}.npy"
     data, times = bytearray(path.read_bytes()), path.stat()
     data[-1 if "images" in file else -8] ^= 1
@@ -129,17 +129,17 @@ def test_a_large_file_that_was_touched_is_read_again(large: list[Mapping[str, Sp
     path.write_bytes(data)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its time of change cannot be set back
     with pytest.raises(prepared.UserError, match="damaged"):
-        prepared.kept("pets", CLASSES, "")
+        prepared.load("pets", CLASSES, "")
     assert len(large) == 2
 
 
 def test_large_files_without_a_note_or_with_a_broken_one_are_read(large: list[Mapping[str, Split]]) -> None:
-    prepared.kept("pets", CLASSES, "")
+    prepared.load("pets", CLASSES, "")
     (note,) = (cache_folder() / "contents").glob("files-*")
     note.write_text('"not a hash"')
-    prepared.kept("pets", CLASSES, "")
+    prepared.load("pets", CLASSES, "")
     assert len(large) == 2
-    prepared.kept("pets", CLASSES, "")
+    prepared.load("pets", CLASSES, "")
     assert len(large) == 2
 
 
@@ -148,14 +148,14 @@ def test_files_that_have_just_been_written_and_small_ones_are_always_read(
 ) -> None:
     calls = taken(monkeypatch)
     for _ in range(2):
-        prepared.kept("pets", CLASSES, "")
+        prepared.load("pets", CLASSES, "")
     assert len(calls) == 2
     monkeypatch.setattr(content_hash, "ALWAYS", 100)
     monkeypatch.setattr(content_hash, "_SETTLED", 3600.0)
     waited: list[float] = []
     monkeypatch.setattr(content_hash.time, "sleep", waited.append)  # and it is too early still
     for _ in range(2):
-        prepared.kept("pets", CLASSES, "")
+        prepared.load("pets", CLASSES, "")
     assert len(calls) == 4
     assert all(3500 < seconds <= 3600 for seconds in waited)
     assert len(waited) == 2

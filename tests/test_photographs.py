@@ -122,7 +122,8 @@ def test_unreadable_photographs_are_counted_and_named_and_nothing_is_prepared(ro
     with pytest.raises(UserError) as caught:
         load(16, damaged)
     told = caught.value.message
-    assert told.startswith("7 of 18 images of animals cannot be read: train0.jpg (OSError: ")
+    assert told.startswith("7 of 18 images of animals in ")
+    assert "cannot be read: train0.jpg (OSError: " in told
     assert "truncated" in told.lower()
     assert [f"train{i}.jpg" in told for i in range(12)] == [i in (0, 2, 3, 5, 8) for i in range(12)]
     assert "and 2 more" in told
@@ -134,7 +135,7 @@ def test_unreadable_photographs_are_counted_and_named_and_nothing_is_prepared(ro
 def test_a_missing_file_and_one_that_is_no_image_say_so(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html>")
     files = [(tmp_path / "page.jpg", 0), (tmp_path / "cats/gone.jpg", 1), *write(tmp_path, 2)]
-    with pytest.raises(UserError, match=r"2 of 4 images .*page.jpg \(this is no image\), cats/gone.jpg \(there is no"):
+    with pytest.raises(UserError, match=r"2 of 4 images .*page.jpg \(not an image\), cats/gone.jpg \(there is no"):
         photographs.decoded("animals", {"train": files}, 16, tmp_path)
     with pytest.raises(UserError, match="holds no test images of animals"):
         photographs.decoded("animals", {"test": []}, 16, tmp_path)
@@ -159,13 +160,13 @@ def test_each_size_is_made_once_from_one_folder_of_downloads(root: Path) -> None
 
 def test_imported_photographs_win_and_are_resized(root: Path) -> None:
     file = archive(root / "mine.npz", 24)
-    prepared.keep("animals", CLASSES, "", prepared.read("animals", file, CLASSES))
+    prepared.save("animals", CLASSES, "", prepared.read("animals", file, CLASSES))
     own, half = load(24, never), load(12, never)
     assert {part: len(split) for part, split in half.items()} == {"train": 8, "validation": 2, "test": 4}
     wanted = {photographs.cropped(Image.fromarray(image), 12).tobytes() for image in own["train"].images}
     assert {image.tobytes() for image in half["train"].images} == wanted
     assert photographs.sizes("animals") == [12]  # their own size is read where it lies
-    with pytest.raises(UserError, match=r"imported at 24×24 pixels, and 32×32 are asked for") as caught:
+    with pytest.raises(UserError, match=r"imported at 24×24 pixels, but 32×32 are asked for") as caught:
         load(32, never)
     assert "size = 24 or less" in caught.value.hint
     assert "jkbench data prepare animals --size 32" in caught.value.hint
@@ -180,7 +181,7 @@ def test_grey_imported_images_stay_grey(root: Path) -> None:
 def test_sizes_of_other_images_are_never_taken_for_the_imported_ones(root: Path) -> None:
     load(16)
     splits = prepared.read("animals", archive(root / "mine.npz", 24), CLASSES)
-    prepared.keep("animals", CLASSES, "", splits)
+    prepared.save("animals", CLASSES, "", splits)
     with pytest.raises(UserError, match=r"animals-16: made from other images of animals than those imported"):
         load(16, never)
     assert load(12, never)["train"].shape == (8, 12, 12, 3)
@@ -193,7 +194,7 @@ def test_damaged_folders_say_how_they_are_made_again(root: Path) -> None:
     with pytest.raises(UserError, match="are damaged") as caught:
         load(16, never)
     assert caught.value.hint == "delete it, then jkbench data prepare animals --size 16"
-    kept = prepared.keep("animals", CLASSES, "", prepared.read("animals", archive(root / "mine.npz", 24), CLASSES))
+    kept = prepared.save("animals", CLASSES, "", prepared.read("animals", archive(root / "mine.npz", 24), CLASSES))
     for name in ("about.json", "train_images.npy"):
         (kept / name).write_text("")
         with pytest.raises(UserError, match="are damaged"):
@@ -212,7 +213,7 @@ def test_drawn_splits_depend_on_names_alone_and_the_last_takes_what_there_is(tmp
         (file.relative_to("elsewhere"), label) for file, label in photographs.drawn(moved, train=8, test=5)["train"]
     ]
     assert names == [(file.relative_to(tmp_path), label) for file, label in got["train"]]
-    with pytest.raises(UserError, match="class 0 has 12 images, too few for 12 train, 5 test"):
+    with pytest.raises(UserError, match="12 train, 5 test images per class are asked for; class 0 has only 12"):
         photographs.drawn(files, train=12, test=5)
 
 
@@ -253,7 +254,7 @@ def test_the_commands_import_prepare_and_list_sizes(root: Path, capsys: pytest.C
     line, entry = listed(plugins, capsys)
     assert line.split(maxsplit=2)[1:] == ["missing", "jkbench data prepare animals --size N"]
     assert not entry["at_hand"]
-    with pytest.raises(UserError, match="cannot be fetched") as caught:
+    with pytest.raises(UserError, match="cannot be downloaded") as caught:
         run("prepare", "animals", "--size", "20", *plugins)
     assert "jkbench data import animals FILE.npz" in caught.value.hint
     file = str(archive(root / "mine.npz", 24))
@@ -262,19 +263,19 @@ def test_the_commands_import_prepare_and_list_sizes(root: Path, capsys: pytest.C
     run("prepare", "animals", "--size", "20", *plugins)
     assert "8 train, 2 validation, 4 test images of 20×20 pixels" in capsys.readouterr().out
     line, entry = listed(plugins, capsys)
-    assert line.endswith(f"imported at 24×24, for this size and smaller ones: {prepared.path('animals')}; at 20×20")
+    assert line.endswith(f"imported at 24×24, serves this size and smaller ones: {prepared.path('animals')}; prepared at 20×20")
     assert (entry["at_hand"], entry["sizes"], entry["imported_size"]) == (True, [20], 24)
     prepared.path("animals").rename(root / "away")
     with pytest.raises(UserError, match="animals-20: made from other images"):
         run("import", "animals", str(archive(root / "other.npz", 24, seed=1)), *plugins)
     assert not prepared.is_prepared("animals")
-    with pytest.raises(UserError, match="has images of one size"):
+    with pytest.raises(UserError, match="has images of one size only"):
         run("prepare", "digits", "--size", "20")
 
 
 def test_an_import_without_validation_images_is_refused_where_the_published_set_has_them(root: Path) -> None:
     file = str(archive(root / "mine.npz", 24, validation_images=None, validation_labels=None))
-    with pytest.raises(UserError, match="no validation images, which the published set has"):
+    with pytest.raises(UserError, match="no validation images, but the published set has"):
         run("import", "animals", file, *plugin(root, 0))
     assert not prepared.is_prepared("animals")
     run("import", "animals", file, *plugin(root, 2))

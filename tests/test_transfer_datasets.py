@@ -141,7 +141,7 @@ def test_a_class_that_a_set_has_not_is_refused(index: Index, root: Path, monkeyp
     replace_download(
         monkeypatch, torchvision.datasets.OxfordIIITPet, "_download", lambda held: lay_out_pets(held, ("hamster",))
     )
-    with pytest.raises(UserError, match="has classes that this set has not: Hamster"):
+    with pytest.raises(UserError, match="has unknown classes: Hamster"):
         dataset(index, "pets").load()
     assert not prepared.is_prepared(f"pets-{SIZE}")
 
@@ -233,7 +233,9 @@ def test_mit67_follows_the_authors_lists(index: Index, root: Path, monkeypatch: 
 
 def test_mit67_names_what_is_listed_and_missing(index: Index, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_network(monkeypatch, scenes(TestImages="winecellar/a room 17.jpg\nwinecellar/none.jpg\n"))
-    with pytest.raises(UserError, match=r"1 of 36 images of mit67 cannot be read: .*winecellar/none.jpg \(there is no"):
+    with pytest.raises(
+        UserError, match=r"1 of 36 images of mit67 in .* cannot be read: .*winecellar/none.jpg \(there is no"
+    ):
         short_lists(monkeypatch, dataset(index, "mit67")).load()
 
 
@@ -245,7 +247,7 @@ def test_mit67_refuses_a_list_that_was_cut(index: Index, root: Path, monkeypatch
 
 def test_a_list_that_is_a_page_is_refused(index: Index, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_network(monkeypatch, scenes(TrainImages="<html>moved</html>\n"))
-    with pytest.raises(UserError, match=r"TrainImages.txt has classes that this set has not: <html>moved<"):
+    with pytest.raises(UserError, match=r"TrainImages.txt has unknown classes: <html>moved<"):
         dataset(index, "mit67").load()
 
 
@@ -281,6 +283,16 @@ def test_what_was_half_fetched_or_half_unpacked_is_fetched_again(
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpacking went through a call that let a member climb out."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    fake_network(monkeypatch, {"images.tar": packed({"../../../outside.jpg": photograph(1)})})
+    with pytest.raises(tarfile.FilterError):
+        unpacked("http://nowhere.example/images.tar", folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["downloads", "images.tar"]
+
+
 def test_flowers17_takes_what_was_imported(index: Index, root: Path) -> None:
     plugin = dataset(index, "flowers17")
     stream = np.random.default_rng(0)
@@ -288,5 +300,5 @@ def test_flowers17_takes_what_was_imported(index: Index, root: Path) -> None:
         part: Split(stream.integers(0, 256, (34, 10, 10, 3), dtype=np.uint8), np.arange(34) % 17)
         for part in ("train", "validation", "test")
     }
-    prepared.keep("flowers17", plugin.classes, "", splits)
+    prepared.save("flowers17", plugin.classes, "", splits)
     assert {part: split.shape for part, split in plugin.load().items()} == dict.fromkeys(splits, (34, SIZE, SIZE, 3))

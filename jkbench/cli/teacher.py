@@ -1,4 +1,4 @@
-"""``jkbench teacher``: the networks that students learn from, and taking them from one machine to another."""
+"""``jkbench teacher``: list, train, export and import the networks that students learn from."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ Examples:
 def teacher() -> None:
     """List, train, export and import teachers.
 
-    A teacher is trained once and kept in the leaderboard folder; two machines compare on the same one."""
+    A teacher is trained once and stored in the leaderboard folder. Copy it to another machine to compare there."""
 
 
 @teacher.command("list", epilog="\b\nExample:\n  jkbench teacher list --json\n")
 @options.leaderboard_folder
 @options.as_json
 def list_(folder: Path, as_json: bool) -> None:
-    """Say what reference networks are kept: recipe, accuracy, and the hash of their weights.
+    """Show the stored teachers: recipe, accuracy, and the hash of their weights.
 
-    Pre-trained ones are kept beside the data, for all leaderboards."""
+    Pre-trained ones are stored with the data, for all leaderboards."""
     from jkbench.files import data_folder
     from jkbench.records.weights import described
 
-    kept = [*(folder / "teachers").glob("*.safetensors"), *(data_folder() / "weights").glob("*.safetensors")]
-    found = [(file, described(file)) for file in sorted(kept)]
+    files = [*(folder / "teachers").glob("*.safetensors"), *(data_folder() / "weights").glob("*.safetensors")]
+    found = [(file, described(file)) for file in sorted(files)]
     if as_json:
-        told = [{"file": str(file), "damaged": net is None, **(net.model_dump() if net else {})} for file, net in found]
-        click.echo(json.dumps(told, indent=2))
+        rows = [{"file": str(file), "damaged": net is None, **(net.model_dump() if net else {})} for file, net in found]
+        click.echo(json.dumps(rows, indent=2))
         return
     if not found:
-        click.echo(f"there are no reference networks in {folder}")
+        click.echo(f"no teachers in {folder}")
     for file, network in found:
         if network is None:
-            click.echo(f"{file}: damaged, or no network of jkbench")
+            click.echo(f"{file}: damaged, or not a network of jkbench")
         else:
             click.echo(f"{_in_words(network.recipe, network.accuracy)}, weights {network.weights}, {file}")
 
@@ -63,8 +63,10 @@ def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
     length = next((f"{training[unit]} {unit}" for unit in ("epochs", "steps") if training.get(unit)), "length unknown")
     how = f"{length}, augmented" if any((training.get("augment") or {}).values()) else length
     some = f"{len(images['classes'])} classes of " if images.get("classes") else ""
-    seen = f"{some}{images.get('dataset')} ({how})"
-    return f"{recipe.get('role')} {recipe['architecture']} on {seen}: {100 * accuracy:.2f} %"
+    return (
+        f"{recipe.get('role')} {recipe['architecture']} on {some}{images.get('dataset')} ({how}): "
+        f"{100 * accuracy:.2f} %"
+    )
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher train --task digits-fewshot\n")
@@ -74,7 +76,7 @@ def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
 def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, threads: int) -> None:
-    """Train a task's teacher, where it is not kept yet."""
+    """Train a task's teacher, unless it is stored already."""
     import torch
 
     from jkbench.engine import environment
@@ -98,17 +100,17 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
 @options.plugins
 @options.leaderboard_folder
 def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
-    """Write a task's teacher into FILE, for another machine."""
+    """Write a task's teacher to FILE, for another machine."""
     from jkbench.engine.teacher import load
     from jkbench.files import write_atomically
     from jkbench.records.teachers import path
 
     recipe, images = _of_task(task_name, plugins, folder)
-    kept = path(folder, recipe)
-    if not kept.is_file():
+    stored = path(folder, recipe)
+    if not stored.is_file():
         raise UserError(f"{task_name} has no teacher in {folder} yet", f"jkbench teacher train --task {task_name}")
     found = load(folder, recipe, images, _cpu())
-    write_atomically(file, kept.read_bytes())
+    write_atomically(file, stored.read_bytes())
     click.echo(f"{file}: {found.describe()}")
 
 
@@ -119,12 +121,12 @@ def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) 
 @options.leaderboard_folder
 @click.option(
     "--role", type=click.Choice(["teacher", "student"]), default="teacher", show_default=True,
-    help="student: the network that the task's oracle starts from.",
+    help="student: the weights that the task's oracle starts from.",
 )  # fmt: skip
 def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any) -> None:
-    """Take a task's teacher from FILE. Damaged ones, and those of another recipe or other images, are refused.
+    """Read a task's teacher from FILE. A damaged file, another recipe and different images are refused.
 
-    Of a teacher that is pre-trained, FILE may also hold timm's own weights (safetensors)."""
+    For a pre-trained teacher, FILE may also be timm's own weights (safetensors)."""
     from jkbench.engine.teacher import adopt
 
     recipe, images = _of_task(task_name, plugins, folder, role)
@@ -141,9 +143,9 @@ def _cpu() -> Any:
 def _of_task(
     task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher"
 ) -> tuple[Recipe, LoadedDataset]:
-    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it goes with.
+    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it was trained on.
 
-    Those that a pre-trained network has seen are not here, and the target's need not be: what counts is their size.
+    A pre-trained network's images are not needed: an empty split of the target's size stands for them.
     """
     import numpy as np
 
@@ -157,7 +159,7 @@ def _of_task(
     sources = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
     made = teachers.of_task(task, sources, role)
     if made is None and task.teacher is not None:
-        raise UserError(f"{task.name} has no student that learnt what its teacher has")
+        raise UserError(f"{task.name} has no pre-trained student")
     if made is None:
         raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
     size = task.target.size

@@ -1,7 +1,13 @@
-"""Fetching published images: the download and the checksums are torchvision's."""
+"""Downloading published images. Downloads and checksums are torchvision's, unpacking is the standard library's.
+
+pooch was weighed: it unpacks into the final folder, so that an interrupted run leaves half of it, and torchvision is
+here anyway. What is ours is that a file or folder appears complete or not at all.
+"""
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +21,7 @@ from jkbench.errors import UserError
 
 
 def of_torchvision(class_name: str) -> Callable[[Path], dict[str, Split]]:
-    """Fetch through one of torchvision's data sets that has ``train``, ``data`` and ``targets``: its download and its
-    checksums."""
+    """Download one of torchvision's data sets that have ``train``, ``data`` and ``targets``, with its checksums."""
 
     def fetch(folder: Path) -> dict[str, Split]:
         import torchvision.datasets
@@ -33,10 +38,10 @@ def of_torchvision(class_name: str) -> Callable[[Path], dict[str, Split]]:
 def files_of_torchvision(
     class_name: str, classes: Sequence[str], splits: Mapping[str, str]
 ) -> Callable[[Path], dict[str, Files]]:
-    """Fetch the files of one of torchvision's data sets of photographs: ``splits`` are its names of our splits.
+    """Download the files of one of torchvision's data sets of photographs; ``splits`` maps our split names to its own.
 
-    Labels go by the names of its classes, so that a class that is missing in a split moves no others. `UserError` where
-    it has one that is not among ``classes``.
+    Labels follow class names, so a class that a split lacks does not shift the others. `UserError` for a class that
+    is not in ``classes``.
     """
 
     def files(folder: Path) -> dict[str, Files]:
@@ -46,22 +51,22 @@ def files_of_torchvision(
         for part, split in splits.items():
             held = getattr(torchvision.datasets, class_name)(str(folder), split=split, download=True)
             listed = held._image_files if hasattr(held, "_image_files") else held._images
-            place = labels_of(held.classes, classes, str(folder))
-            found[part] = [(Path(file), place[label]) for file, label in zip(listed, held._labels, strict=True)]
+            labels = labels_of(held.classes, classes, str(folder))
+            found[part] = [(Path(file), labels[label]) for file, label in zip(listed, held._labels, strict=True)]
         return found
 
     return files
 
 
 def labels_of(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
-    """The label of each of these names. `UserError` names those that are no classes."""
+    """The label of each of these class names. `UserError` lists unknown ones."""
     if unknown := sorted(set(names) - set(classes)):
-        raise UserError(f"{where} has classes that this set has not: {', '.join(unknown[:5])}", "delete it, try again")
+        raise UserError(f"{where} has unknown classes: {', '.join(unknown[:5])}", "delete it and try again")
     return [classes.index(name) for name in names]
 
 
 def downloaded(url: str, folder: Path) -> Path:
-    """A file of the network in ``folder``, whole or not at all; not fetched where it is already there."""
+    """The path of a file in ``folder``, downloaded if it is missing, completely or not at all."""
     target = folder / Path(url).name
     if not target.is_file():
         from torchvision.datasets import utils
@@ -73,17 +78,16 @@ def downloaded(url: str, folder: Path) -> Path:
 
 
 def unpacked(url: str, folder: Path) -> Path:
-    """The folder that an archive of the network was unpacked into, whole or not at all.
+    """The folder of an unpacked archive, downloaded if it is missing, completely or not at all.
 
-    An archive that lies in ``folder`` already is taken as it is.
+    An archive that is already in ``folder`` is used as it is. Members that would leave the folder are refused.
     """
     target = folder / Path(url).name.partition(".")[0]
     if not target.is_dir():
-        from torchvision.datasets import utils
-
         archive = downloaded(url, folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as making:
-            utils.extract_archive(str(archive), str(Path(making) / "whole"))
-            (Path(making) / "whole").rename(target)
+            # zip archives take no filter: their members cannot leave the folder anyway
+            shutil.unpack_archive(archive, f"{making}/all", filter="data" if tarfile.is_tarfile(archive) else None)
+            Path(making, "all").rename(target)
         archive.unlink()
     return target
