@@ -33,7 +33,7 @@ def of_parts(parts: Iterable[bytes | memoryview]) -> str:
 def of_source(source: str) -> str:
     """A hash of what Python source does: comments, layout and docstrings do not count.
 
-    Plugin that does not parse is hashed as it is.
+    Source that does not parse is hashed as text.
     """
     try:
         tree = ast.parse(source)

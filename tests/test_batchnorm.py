@@ -249,7 +249,7 @@ def test_module_without_running_statistics() -> None:
     for mode in ("batch", "constant"):
         with batch_norm_statistics(network, mode):
             assert_close(network(x), expected)
-    with pytest.raises(UserError, match="'0' keeps no running statistics"), batch_norm_statistics(network, "running"):
+    with pytest.raises(UserError, match="'0' has no running statistics"), batch_norm_statistics(network, "running"):
         pass
 
 

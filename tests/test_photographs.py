@@ -263,7 +263,9 @@ def test_the_commands_import_prepare_and_list_sizes(root: Path, capsys: pytest.C
     run("prepare", "animals", "--size", "20", *plugins)
     assert "8 train, 2 validation, 4 test images of 20×20 pixels" in capsys.readouterr().out
     line, entry = listed(plugins, capsys)
-    assert line.endswith(f"imported at 24×24, serves this size and smaller ones: {prepared.path('animals')}; prepared at 20×20")
+    assert line.endswith(
+        f"imported at 24×24, serves this size and smaller ones: {prepared.path('animals')}; prepared at 20×20"
+    )
     assert (entry["at_hand"], entry["sizes"], entry["imported_size"]) == (True, [20], 24)
     prepared.path("animals").rename(root / "away")
     with pytest.raises(UserError, match="animals-20: made from other images"):

@@ -262,7 +262,7 @@ def test_weights_that_cannot_be_fetched_say_how_to_bring_them(monkeypatch: pytes
         raise OSError("We couldn't connect\nand more")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(UserError, match="cannot be fetched: OSError: We couldn't connect") as caught:
+    with pytest.raises(UserError, match="cannot be downloaded: OSError: We couldn't connect") as caught:
         pretrained_state(f"timm:{MODEL}", None)
     assert "jkbench teacher import" in caught.value.hint
 
@@ -347,7 +347,7 @@ def test_missing_weights_of_an_oracle_are_refused_before_anything_is_trained(
 
     monkeypatch.setattr(timm, "create_model", offline)
     command = ["run", "--task", "colours.toml", "--methods", "scratch,finetune", "--jobs", "1"]
-    with pytest.raises(UserError, match=f"the weights of {OTHER} cannot be fetched"):
+    with pytest.raises(UserError, match=f"the weights of {OTHER} cannot be downloaded"):
         cli.main(command, standalone_mode=False)
     assert not Store(folder / "leaderboard").read("colours").records
     torch.manual_seed(3)

@@ -153,9 +153,7 @@ def decoded(name: str, files: Mapping[str, Files], size: int, folder: Path) -> d
         count = sum(map(len, files.values()))
         more = len(unreadable) - NAMED
         first = ", ".join(unreadable[:NAMED]) + (f", and {more:,} more" if more > 0 else "")
-        raise UserError(
-            f"{len(unreadable):,} of {count:,} images of {name} in {folder} cannot be read: {first}", again
-        )
+        raise UserError(f"{len(unreadable):,} of {count:,} images of {name} in {folder} cannot be read: {first}", again)
     return {part: Split(images[part], np.array([label for _, label in files[part]], np.int64)) for part in images}
 
 

@@ -1,12 +1,12 @@
-"""Where batch norm takes its statistics from, while Jacobians are taken.
+"""Batch-norm statistics in the pass that Jacobians are computed through.
 
 In train mode a batch norm divides each sample by statistics of the whole batch, so that every sample's output depends
-on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. A task names its way:
+on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. A task chooses one of:
 
 * ``per-sample`` (`recorded_inputs`, `statistics_of`): the batch's statistics, constant in the inputs but not in the
-  weights. A per-sample Jacobian of the function that train mode computes, and the whole gradient by the weights.
-  (`jkbench.models.replay` is the same in half the time.)
-* ``batch``, ``running``, ``constant`` (`batch_norm_statistics`): see there for what each leaves out.
+  weights. A per-sample Jacobian of the function that train mode computes, with the full gradient by the weights.
+  (`jkbench.models.replay` computes the same in half the time.)
+* ``batch``, ``running``, ``constant`` (`batch_norm_statistics`): its docstring says what each leaves out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NORMS: WeakKeyDictionary[nn.Module, tuple[_BatchNorm, ...]] = WeakKeyDictionary
 
 
 def norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
-    """The batch norms of a finished network, looked for once: it gets and loses no module afterwards."""
+    """The batch norms of a network, searched once: its modules must not change afterwards."""
     if network not in _NORMS:
         _NORMS[network] = tuple(module for module in network.modules() if isinstance(module, _BatchNorm))
     return _NORMS[network]
@@ -38,33 +38,33 @@ def norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
 def batch_norm_statistics(network: nn.Module, mode: Statistics) -> Iterator[None]:
     """Set the statistics of every batch norm in ``network`` for forward passes inside the context.
 
-    Whatever a module's training flag, with μ and σ² (biased) over the batch and all positions:
+    For any training flag of a module, with μ and σ² (biased) over the batch and all positions:
 
     * ``batch``: μ and σ² of the batch, differentiated through. What train mode computes, so the student's own forward
-      pass serves and nothing extra is paid; but the samples are coupled: the gradient of a sum over the batch
+      pass serves at no extra cost; but the samples are coupled: the gradient of a sum over the batch
       by one input contains that input's effect on every other sample. Not a per-sample Jacobian.
     * ``running``: the running averages, as in eval mode. A per-sample Jacobian, of the network as it is evaluated,
-      whatever else is in the batch. Costs a second forward pass beside the one in train mode, and early in training
-      the averages lag behind the weights: it is another function than the one that the cross-entropy sees.
+      independent of the rest of the batch. Costs a second forward pass besides the one in train mode, and early in
+      training the averages lag behind the weights: the function differs from the one that the cross-entropy sees.
     * ``constant``: μ and σ² of the batch, as constants. The values of ``batch`` and a per-sample Jacobian, of the
       function that the weights are trained through at this step. Costs a second forward pass and one more
       reduction a module, and the Jacobian leaves out how the statistics move with inputs and weights.
 
     All three allow second derivatives (``create_graph=True``) and gradients by the parameters. None updates
     running averages or counters; flags and buffers are changed only while a module runs and are put back even when it
-    raises, and the hooks go when the context ends. Other modules, dropout too, stay as they are. Contexts nest: the
-    inner one rules. Recomputation in the backward pass (activation checkpointing) happens outside the context and
+    raises, and the hooks go with the context. Other modules, dropout included, stay as they are. Contexts nest: the
+    inner one applies. Recomputation in the backward pass (activation checkpointing) happens outside the context and
     is not covered; nor are batches split over processes: statistics are of the local batch.
 
-    Raises ValueError for another mode, and (in the forward pass, as torch does in train mode) where batch statistics
-    would be of one value per channel; `UserError` for ``running`` where a module keeps no running statistics.
+    Raises ValueError for another mode, and (in the forward pass, as torch does in train mode) for batch statistics of
+    one value per channel; `UserError` for ``running`` if a module has no running statistics.
     """
     if mode not in get_args(Statistics):
         raise ValueError(f"batch-norm statistics are one of {', '.join(get_args(Statistics))}; not {mode!r}")
     named = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
     for name, module in named:
         if mode == "running" and module.running_mean is None:
-            raise UserError(f"batch norm {name or 'itself'!r} keeps no running statistics", "take constant or batch")
+            raise UserError(f"batch norm {name or 'itself'!r} has no running statistics", "use constant or batch")
     substitutes = [_Substitute(module, mode) for _, module in named]
     try:
         yield
@@ -74,7 +74,7 @@ def batch_norm_statistics(network: nn.Module, mode: Statistics) -> Iterator[None
 
 
 class _Substitute:
-    """The hooks of one module: other statistics go in as it starts and come out as it ends.
+    """The hooks of one module: they set other statistics before it runs and restore its own afterwards.
 
     A batch norm in eval mode uses its running buffers, or the batch's statistics when it has none, and updates
     nothing. All three modes are that, with different buffers.
@@ -85,7 +85,7 @@ class _Substitute:
         self.mode = mode
         self.own = (module.running_mean, module.running_var)
         self.before: tuple[bool, Tensor | None, Tensor | None] | None = None
-        # prepend: of nested contexts the last to put its statistics in is the first to take them out
+        # prepend: nested contexts restore in reverse order
         self.hooks = [
             module.register_forward_pre_hook(self.put),
             module.register_forward_hook(self.undo, prepend=True, always_call=True),
@@ -96,7 +96,7 @@ class _Substitute:
         if self.mode == "batch":
             return None, None
         if self.mode == "running" and mean is not None and variance is not None:
-            # a copy: the graph keeps what it is given, and a later pass in train mode writes to the original
+            # a copy: the graph holds on to it, and a later pass in train mode writes to the original
             return mean.clone(), variance.clone()
         if values.numel() == values.shape[1]:
             raise ValueError(f"batch statistics need more than one value per channel, got {tuple(values.shape)}")
@@ -125,13 +125,14 @@ class _Substitute:
 
 
 Inputs = Mapping[_BatchNorm, Sequence[Tensor]]
-"""What went into each batch norm of a forward pass, call by call."""
+"""The inputs of each batch norm in a forward pass, call by call."""
 
 
 @contextmanager
 def recorded_inputs(network: nn.Module) -> Iterator[Inputs]:
-    """Keep what goes into every batch norm of ``network`` that takes statistics of it, in forward passes inside the
-    context. A module in evaluation mode (a frozen one) has its running statistics, and keeps them."""
+    """Record the input of every batch norm of ``network`` that uses batch statistics, in passes inside the context.
+
+    A module in evaluation mode (a frozen one) keeps using its running statistics."""
     kept: dict[_BatchNorm, list[Tensor]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -152,9 +153,9 @@ def statistics_of(network: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Normalise with the batch statistics of an earlier pass, the weights' graph included.
 
     With ``inputs`` recorded from a pass over the same batch that did not depend on the leaf ``x`` of this one, the
-    values are those of train mode, the gradient by ``x`` is per sample, and the gradient by the weights is whole: it
-    holds how the statistics move with the weights. (Statistics as constants of the weights too would leave it with
-    a radial part that train mode does not have: a batch norm undoes a rescaling of the weights before it.)
+    values are those of train mode, the gradient by ``x`` is per sample, and the gradient by the weights is complete: it
+    includes how the statistics change with the weights. (With statistics constant in the weights too, it would have a
+    radial part that train mode does not have: a batch norm undoes a rescaling of the weights before it.)
     """
     calls = {module: iter(values) for module, values in inputs.items()}
     before: dict[nn.Module, tuple[bool, Tensor | None, Tensor | None]] = {}

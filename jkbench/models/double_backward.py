@@ -1,8 +1,8 @@
-"""Derivatives of a network's operations, for the pass that Jacobians are taken through (`jkbench.models.replay`).
+"""Twice differentiable operations for the pass that Jacobians are computed through (`jkbench.models.replay`).
 
-Each operation is given its value, and has a derivative that can be taken once more: in a convolution and an affine map
-it is linear in weights and incoming gradient, in ReLU and max-pooling it is a choice that no derivative sees. None of
-them makes a tensor of zeros where there is nothing to say. Values are B×C×h×w; scales and statistics 1×C×1×1.
+Each operation is given its value, and its derivative can be differentiated once more: in a convolution and an affine
+map it is linear in the weights and the incoming gradient, in ReLU and max-pooling it is a constant choice. None of them
+builds a tensor of zeros for a gradient that is absent. Values are B×C×h×w; scales and statistics 1×C×1×1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _aten = torch.ops.aten
 
 
 class Join(Function):
-    """One value, two ways back: by the weights through the training pass, and by the images."""
+    """One value with two backward paths: to the weights through the training pass, and to the images."""
 
     @staticmethod
     def forward(ctx: Any, result: Tensor, chained: Tensor) -> Tensor:
@@ -30,8 +30,8 @@ class Join(Function):
 
 
 class ConvolutionByWeight(Function):
-    """The value of a convolution, and its gradient by weight and bias. A node of its own beside the one by the input:
-    whoever asks for the gradient by the images pays for that alone."""
+    """The value of a convolution, and its gradient by weight and bias. Separate from the node by the input, so that
+    a gradient by the images costs nothing here."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, input: Tensor, weight: Tensor, bias: Tensor | None, shape: Any) -> Tensor:
@@ -53,7 +53,7 @@ class ConvolutionByWeight(Function):
 class ConvolutionByInput(Function):
     """The value of a convolution, and its gradient by the input, which can be differentiated once more.
 
-    ``with_weight`` is (weight, shape): the weight is no input of the node, or the backward pass would come for it here.
+    ``with_weight`` is (weight, shape): not an input of the node, or the backward pass would compute its gradient here.
     """
 
     @staticmethod
@@ -74,8 +74,8 @@ class ConvolutionByInput(Function):
 class InputGradient(Function):
     """The input gradient of a convolution as an operation: bilinear in the gradient of the result and the weight.
 
-    ⟨u, input gradient(g, w)⟩ = ⟨convolution(u, w), g⟩, so that by g it is a convolution, and by w the weight gradient
-    of that convolution.
+    ⟨u, input gradient(g, w)⟩ = ⟨convolution(u, w), g⟩: its derivative by g is a convolution, and by w the weight
+    gradient of that convolution.
     """
 
     @staticmethod
@@ -101,9 +101,9 @@ class InputGradient(Function):
 
 
 class Statistics(Function):
-    """Mean and reciprocal deviation of each channel, 1×C×1…: input B×C×…, both differentiable by it.
+    """Mean and reciprocal deviation of each channel, 1×C×1…: both differentiable by the input B×C×….
 
-    As a function of its own because `torch.var_mean` on CPU takes some ten times as long as these two means.
+    Its own function because `torch.var_mean` takes about ten times as long on CPU as these two means.
     """
 
     @staticmethod
@@ -127,7 +127,7 @@ class Statistics(Function):
 
 
 class AffineByParameters(Function):
-    """An affine map a channel, and its gradient by scale and shift."""
+    """An affine map per channel, and its gradient by scale and shift."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, input: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class AffineByParameters(Function):
 
 
 class AffineByInput(Function):
-    """An affine map a channel, and its gradient by the input. ``scale`` is (scale,): as the weight above, no input."""
+    """An affine map per channel, and its gradient by the input. ``scale`` is (scale,): not an input, as above."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, input: Tensor, scale: tuple[Tensor]) -> Tensor:
@@ -161,7 +161,7 @@ class AffineByInput(Function):
 
 
 class Relu(Function):
-    """Linear where it is differentiable: its second derivative is nothing, not a tensor of zeros."""
+    """ReLU, piecewise linear: its second derivative is absent, not a tensor of zeros."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, value: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ class Relu(Function):
 
 
 class MaxPool(Function):
-    """A choice of pixels, and linear in them: its second derivative is nothing."""
+    """Max-pooling, a choice of pixels and linear in them: its second derivative is absent."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, value: Tensor, places: Tensor, shape: Any) -> Tensor:
@@ -196,7 +196,7 @@ class MaxPool(Function):
 
 
 class Unpool(Function):
-    """The gradient of max-pooling as an operation: every value goes to the pixel that it came from."""
+    """The gradient of max-pooling as an operation: every value goes back to its pixel."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, input: Tensor, places: Tensor, shape: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network of the suite: a body, a head for the labels and, where asked for, a head for the teacher's outputs."""
+"""A network of the suite: a body, a head for the labels and, on request, a head for the teacher's outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jkbench.seeds import seed_of
 
 @dataclass(frozen=True)
 class Outputs:
-    """One forward pass: logits B×k by label, logits B×K comparable to the teacher's, feature maps by layer."""
+    """One forward pass: logits B×k for the labels, logits B×K comparable to the teacher's, feature maps by layer."""
 
     logits: Tensor
     teacher_logits: Tensor
@@ -40,16 +40,16 @@ class Network(nn.Module):
 
 
 def placed(network: Network, device: torch.device) -> Network:
-    """The network itself, on a device, its convolutions' weights channels-last in memory: the layout of the images.
+    """Move the network to a device, with convolution weights channels-last in memory: the layout of the images.
 
-    Numbers move by rounding alone; on two CPU cores a step of VGG-4 takes half the time (docs/performance.md).
+    Results change by rounding only; on two CPU cores a step of VGG-4 takes half the time (docs/performance.md).
     """
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @contextmanager
 def seeded(*names: object) -> Iterator[None]:
-    """Torch's global stream stands at a named seed inside, and where it was afterwards."""
+    """Set torch's global random state to a named seed inside the context, and restore it afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed_of(*names))
@@ -68,7 +68,7 @@ def body(architecture: str, channels: int, size: int) -> nn.Module:
 
         return TimmBody(layers, channels, size)
     raise UserError(
-        f"there is no architecture {architecture!r}", f"write vgg:16-M-32, timm:resnet18, or {', '.join(NAMED)}"
+        f"there is no architecture {architecture!r}", f"use vgg:16-M-32, timm:resnet18, or {', '.join(NAMED)}"
     )
 
 
@@ -77,8 +77,8 @@ def build(
 ) -> Network:
     """A network with initial weights that depend on the seed alone.
 
-    Body, head and teacher head have streams of their own: a method that asks for a teacher head starts from the same
-    body and head as one that does not. Built on the host, so that every device starts from the same numbers.
+    Body, head and teacher head each have their own random stream: a method with a teacher head starts from the same
+    body and head as one without. Built on the host, so that every device starts from the same numbers.
     """
     with seeded("init", "body", seed):
         trunk = body(architecture, channels, size)

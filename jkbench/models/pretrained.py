@@ -1,6 +1,6 @@
-"""Networks that timm has trained weights of: what their configuration says, and their weights as the suite's own.
+"""Networks with trained weights in timm: their configuration, and their weights in the suite's own layout.
 
-Weights come through timm, as its users expect, or from a local safetensors file with timm's own names.
+timm downloads the weights, or they are read from a local safetensors file with timm's own names.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from jkbench.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Facts:
-    """What a model's configuration says: how images are normalised, how many classes it knows, what size it wants."""
+    """A model's configuration: how images are normalised, its number of classes, and its image size."""
 
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: int
     fixed_size: bool
-    """Whether it takes no other size."""
+    """Whether it takes only this size."""
 
     @property
     def normalisation(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each channel, C×1×1, of pixels in 0..1."""
+        """Mean and standard deviation of each channel, C×1×1, for pixels in 0..1."""
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return mean, std
 
 
 def pretrained_facts(architecture: str) -> Facts:
-    """The configuration of ``timm:NAME``. `UserError` where timm has no such model, or no weights of it."""
+    """The configuration of ``timm:NAME``. `UserError` if timm has no such model, or no weights for it."""
     name = _name(architecture)
     try:
         configuration = timm.get_pretrained_cfg(name)
-    except RuntimeError:  # there are weights of the model, and none of this tag
+    except RuntimeError:  # the model has weights, but none with this tag
         configuration = None
     if configuration is None or not configuration.has_weights:
-        raise UserError(f"timm has no trained weights of {name}", "timm.list_pretrained() names those that it has")
+        raise UserError(
+            f"timm has no trained weights for {name}", "timm.list_pretrained() lists the models with weights"
+        )
     return Facts(
         classes=configuration.num_classes,
         mean=configuration.mean,
@@ -58,24 +60,23 @@ def pretrained_facts(architecture: str) -> Facts:
 def pretrained_state(architecture: str, file: Path | None) -> dict[str, Tensor]:
     """The trained weights of ``timm:NAME`` under the names of a `jkbench.models.network.Network`: body and head.
 
-    `UserError` where they cannot be fetched, the file is damaged or of another model, or the classifier is no linear
-    layer.
+    `UserError` if they cannot be downloaded, the file is damaged or for another model, or the head is not linear.
     """
     name = _name(architecture)
     try:
         model: Any = timm.create_model(name, pretrained=file is None)
-    except Exception as error:  # timm, its hub and the network beneath raise whatever they like
+    except Exception as error:  # timm, its hub and the network below raise anything
         raise UserError(
-            f"the weights of {name} cannot be fetched: {type(error).__name__}: {str(error).splitlines()[0]}",
-            "without a network: jkbench teacher import --task TASK FILE (--role student: the oracle's), a safetensors "
-            "file of this timm model",
+            f"the weights of {name} cannot be downloaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+            "without a network: jkbench teacher import --task TASK FILE (for the oracle: --role student); FILE is a "
+            "safetensors file of this timm model",
         ) from error
     if file is not None:
         _load(model, name, file)
     head = model.get_classifier()
     if not isinstance(head, nn.Linear):
         raise UserError(
-            f"the classifier of {name} is a {type(head).__name__}, not one linear layer", "take another model"
+            f"the classifier of {name} is a {type(head).__name__}, not one linear layer", "use another model"
         )
     last = next(key for key, module in model.named_modules() if module is head)
     state: dict[str, Tensor] = {}
@@ -90,7 +91,7 @@ def pretrained_state(architecture: str, file: Path | None) -> dict[str, Tensor]:
 
 
 def _load(model: nn.Module, name: str, file: Path) -> None:
-    hint = f"bring a safetensors file with timm's own names for {name}"
+    hint = f"use a safetensors file with timm's own names for {name}"
     try:
         state: Mapping[str, Tensor] = load_file(file)
     except FileNotFoundError:
@@ -100,9 +101,8 @@ def _load(model: nn.Module, name: str, file: Path) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        told = [line.strip() for line in str(error).splitlines()[1:]]
-        shown = "; ".join(line[:160] for line in told[:2])
-        raise UserError(f"the weights in {file} are not those of {name}: {shown}", hint) from None
+        first = "; ".join(line.strip()[:160] for line in str(error).splitlines()[1:3])
+        raise UserError(f"the weights in {file} are not those of {name}: {first}", hint) from None
 
 
 def _name(architecture: str) -> str:

@@ -1,28 +1,27 @@
-"""Jacobians at the price of their own passes: a second forward pass that computes nothing again.
+"""Jacobians without a second forward pass: its values are taken from the training pass.
 
-With ``per-sample`` statistics (`jkbench.models.batchnorm`) the Jacobian pass has the values of the training pass and
+With ``per-sample`` statistics (`jkbench.models.batchnorm`) the Jacobian pass has the values of the training pass but
 another graph: the statistics are constant in the inputs. So its convolutions, batch norms, ReLUs and max-poolings
-take their values from the training pass, and only their derivatives are new. Three things are saved, in units of one
-forward pass (a step of cross-entropy is 3: forward, and backward by inputs and weights):
+take their values from the training pass, and only their derivatives are new. This saves, in units of one forward pass
+(a step of cross-entropy is 3: forward, and backward by inputs and weights):
 
 * the second forward pass (1);
-* the way back through it in the backward pass (2): torch's second derivative of ReLU and max-pooling is a tensor of
-  zeros, which its engine then carries through every layer below. Here it is nothing, and the engine stops;
-* the second derivative of a convolution: torch takes it by the weights with a convolution of the size of the image.
-  Here the input gradient is an operation of its own, whose backward pass is the usual two of a convolution.
+* its part of the backward pass (2): torch's second derivative of ReLU and max-pooling is a tensor of zeros, which its
+  engine then propagates through every layer below. Here it is absent, and the engine stops;
+* the second derivative of a convolution: torch computes it by the weights with a convolution of the size of the image.
+  Here the input gradient is an operation with the usual two backward passes of a convolution.
 
-What is left is 6 units, twice a step of cross-entropy: forward 1, backward 2, input gradient 1, its backward 2.
+The rest is 6 units, twice a step of cross-entropy: forward 1, backward 2, input gradient 1, its backward 2.
 
-How the values depend on the weights is known to the training pass's graph already, and is the same in both passes. A
-result here is therefore a `Join` of two: the training pass's result, which gradients by the weights go into, and a
-chain that leads to the images alone, made of the operations below. Where an operation in between is another one, its
-result mixes both, and the next convolution has its own way to the weights (`ConvolutionByWeight`).
+The training pass's graph already holds how the values depend on the weights, and it is the same in both passes. A
+result here is therefore a `Join` of two: the training pass's result, which takes the gradients by the weights, and a
+chain to the images alone, made of the operations below. After any other operation, the result mixes both, and the next
+convolution has its own path to the weights (`ConvolutionByWeight`).
 
-Whatever else a network calls (other activations, attention, a head, a convolution whose weight is computed) is computed
-as ever, second derivatives included.
-Where the training pass drew random numbers (dropout), the Jacobian pass draws its own and computes its own values:
-only the statistics are the training pass's. The plain twin of it all is `batchnorm.recorded_inputs` and
-`statistics_of`; `tests/test_replay.py` holds both equal.
+Other operations (activations, attention, a head, a convolution with a computed weight) are computed as usual, second
+derivatives included. If the training pass drew random numbers (dropout), the Jacobian pass draws its own and computes
+its own values: only the statistics are the training pass's. The plain twin is `batchnorm.recorded_inputs` and
+`statistics_of`; `tests/test_replay.py` tests that both are equal.
 """
 
 from __future__ import annotations
@@ -53,20 +52,20 @@ from jkbench.models.double_backward import (
 
 @dataclass
 class Call:
-    """One operation of the training pass: its result, and what its second derivative needs beside it."""
+    """One operation of the training pass: its result, and what its second derivative needs."""
 
     operation: Callable[..., Any]
     result: Tensor
     version: int
     given: Tensor
-    """The input: a batch norm's statistics are taken of it, with its graph."""
+    """The input: a batch norm's statistics are computed from it, with its graph."""
     given_version: int
     places: Tensor | None = None
     """Where a max-pooling found its maxima."""
 
     @property
     def intact(self) -> bool:
-        """Whether nothing has written into the result since (an activation in place)."""
+        """Whether the result is unchanged since (an in-place activation would change it)."""
         return self.result._version == self.version
 
     @property
@@ -82,7 +81,7 @@ class Recording:
     network: nn.Module
     calls: list[Call] = field(default_factory=list)
     repeatable: bool = True
-    """Whether the pass drew no random numbers, so that its values may be taken again."""
+    """Whether the pass drew no random numbers, so that its values can be reused."""
 
 
 @contextmanager
@@ -96,7 +95,7 @@ def recording(network: nn.Module) -> Iterator[Recording]:
 
 
 def recorded_again(network: nn.Module, x: Tensor) -> Recording:
-    """The record of one more training pass, which leaves running statistics and their counters as they are."""
+    """Record one more training pass, without changing running statistics and their counters."""
     before = [(buffer, buffer.clone()) for norm in norms(network) for buffer in norm.buffers()]
     with recording(network) as kept:
         network(x)
@@ -108,10 +107,11 @@ def recorded_again(network: nn.Module, x: Tensor) -> Recording:
 
 @contextmanager
 def replayed(kept: Recording, images: Tensor, values: bool = True) -> Iterator[None]:
-    """A forward pass of the same network over ``images`` (the recorded ones, as a leaf that requires grad) has the
-    values of the recorded pass, and per-sample derivatives by its input. Without ``values`` the images may be others of
-    the same shape: only the batch norms' statistics are the recorded pass's. Raises RuntimeError where the pass calls
-    other operations than the recorded one did."""
+    """Give a forward pass over ``images`` the values of the recorded pass, and per-sample derivatives by its input.
+
+    ``images`` are the recorded ones, as a leaf that requires grad; without ``values`` they may be others of the same
+    shape, and only the batch-norm statistics are reused. Raises RuntimeError if the pass calls other operations than
+    the recorded one did."""
     calls = kept.calls if values and kept.repeatable else [replace(call, version=-1) for call in kept.calls]
     counters = [norm.num_batches_tracked for norm in norms(kept.network)]
     with _Replay(calls, counters, images):
@@ -141,11 +141,11 @@ class _Recorder(TorchFunctionMode):
         others = [*rest, *(value for name, value in kwargs.items() if name != "input")]
         known = func not in (torch.conv2d, functional.max_pool2d) or given.ndim == 4
         known &= isinstance(out, Tensor) and not any(isinstance(value, str) for value in others)
-        # a computed weight may depend on the images (conditional convolutions): then it has a derivative by them
+        # a computed weight may depend on the images (conditional convolutions) and have a derivative by them
         known &= not any(isinstance(value, Tensor) and value.grad_fn is not None for value in others)
         if known:
             self.calls.append(Call(func, out, out._version, given, given._version, places))
-        else:  # what has no twin (an image alone, padding by name, indices, a computed weight) is computed again
+        else:  # without a twin (a single image, padding by name, indices, a computed weight): computed again
             self.calls.append(Call(func, given, -1, given, given._version))
         return out
 
@@ -161,14 +161,16 @@ class _Replay(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         twin = _REPLAYED.get(func)
-        if func is Tensor.add_ and id(args[0]) in self.counters:  # a batch norm counts its batches: this is no new one
+        if (
+            func is Tensor.add_ and id(args[0]) in self.counters
+        ):  # a batch norm counts its batches, and this is not a new one
             return args[0]
         if twin is None:
             return func(*args, **kwargs)
         call = next(self.calls, None)
         given, *rest = args if args else [kwargs.pop("input")]
         if call is None or call.operation is not func or call.given.shape != given.shape:
-            raise RuntimeError("the Jacobian pass calls other operations than the training pass: it cannot be replayed")
+            raise RuntimeError("the Jacobian pass calls other operations than the training pass")
         if not call.intact or id(given) not in self.chains:
             return twin(call, given, False, *rest, **kwargs)
         chained = twin(call, self.chains[id(given)][1], True, *rest, **kwargs)
@@ -193,10 +195,10 @@ def _batch_norm(
     weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False, momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
-    """Of batch statistics (constant in this input), or running ones where the module is in evaluation mode."""
+    """With batch statistics (constant in this input), or running ones if the module is in evaluation mode."""
     if training or running_mean is None or running_var is None:
         if call.given._version != call.given_version:
-            raise RuntimeError("something has written into the input of a batch norm: its statistics are lost")
+            raise RuntimeError("the input of a batch norm was changed in place: its statistics are lost")
         mean, deviation = Statistics.apply(call.given, eps)
     else:
         flat = [-1] + [1] * (input.ndim - 2)

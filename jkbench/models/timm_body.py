@@ -11,10 +11,10 @@ from jkbench.errors import UserError, unknown
 
 
 class TimmBody(nn.Module):
-    """A timm model without its classifier. Layers bear the names of timm's ``feature_info``."""
+    """A timm model without its classifier. Layers have the names of timm's ``feature_info``."""
 
     def __init__(self, name: str, channels: int, size: int) -> None:
-        """``name`` as timm knows it, random weights; `UserError` for an unknown model or one without features."""
+        """Random weights; `UserError` for a ``name`` unknown to timm, or a model without feature interface."""
         super().__init__()
         if not timm.is_model(name):
             raise unknown("timm model", name, timm.list_models())
@@ -24,7 +24,8 @@ class TimmBody(nn.Module):
             raise UserError(f"timm:{name} does not take images of {channels} channels: {error}") from None
         if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
             raise UserError(
-                f"timm:{name} has no feature interface (forward_intermediates)", "a ResNet, RegNet or ConvNeXt has one"
+                f"timm:{name} has no feature interface (forward_intermediates)",
+                "use for example a ResNet, RegNet or ConvNeXt",
             )
         info = model.feature_info
         self.names = [entry["module"] if isinstance(entry, dict) else str(entry) for entry in info]

@@ -1,7 +1,7 @@
 """The paper's VGG networks, by layer string.
 
-A number is a block: 3×3 convolution with so many channels, stride 1 → BatchNorm → ReLU; ``M`` is a 2×2 max-pool of
-stride 2. Global average pooling follows. Plugin: Srinivas & Fleuret 2018, section 6 (VGG-9 teacher, VGG-4 student).
+A number is a block: 3×3 convolution with that many channels, stride 1 → BatchNorm → ReLU; ``M`` is a 2×2 max-pool of
+stride 2. Global average pooling follows. Source: Srinivas & Fleuret 2018, section 6 (VGG-9 teacher, VGG-4 student).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ NAMED = {
 
 
 class VGG(nn.Module):
-    """A VGG body. ``stages`` are named ``stage1``, … : the blocks between two poolings, read before the pooling."""
+    """A VGG body. Stages ``stage1``, … are the blocks between two poolings; their maps are read before the pooling."""
 
     def __init__(self, layers: str, channels: int, size: int) -> None:
-        """``layers`` as in ``"16-M-32"``, for square images; `UserError` where they do not fit."""
+        """``layers`` as in ``"16-M-32"``, for square images; `UserError` if they do not fit."""
         super().__init__()
         stages: list[list[nn.Module]] = [[]]
         for token in layers.split("-"):
@@ -33,13 +33,13 @@ class VGG(nn.Module):
                 stages[-1] += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
                 channels = width
             else:
-                raise UserError(f"vgg:{layers}: {token!r} is neither a width nor M", 'write for example "vgg:16-M-32"')
+                raise UserError(f"vgg:{layers}: {token!r} is neither a width nor M", 'for example "vgg:16-M-32"')
         if size < 1:
             raise UserError(f"vgg:{layers}: the images are too small for {layers.count('M')} poolings")
         if not any(isinstance(module, nn.Conv2d) for stage in stages for module in stage):
-            raise UserError(f"vgg:{layers}: there is no convolution in it")
+            raise UserError(f"vgg:{layers} has no convolution")
         self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
-        # a last pooling alone is no stage to match
+        # a final pooling alone is not a stage
         self.names = [f"stage{number}" if len(stage) > 1 else "" for number, stage in enumerate(stages, start=1)]
         self.width = channels
 
