@@ -145,8 +145,8 @@ class Mine(Dataset):
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
-        ("return carve(images, np.array([0, 1] * 10), 2, 2)", "carve: 40 images and 20 labels"),
-        ("return carve(images, np.array([0, 1] * 30), 2, 2)", "carve: 40 images and 60 labels"),
+        ("return carve(images, np.array([0, 1] * 10), 2, 2)", "20 labels for 40 images"),
+        ("return carve(images, np.array([0, 1] * 30), 2, 2)", "60 labels for 40 images"),
         (
             "return dict.fromkeys(('train', 'validation', 'test'), Split(images, np.array([0, 1])))",
             "labels are int64 (2,) for 40 images",

@@ -179,8 +179,6 @@ def carve(images: NDArray[np.uint8], labels: NDArray[np.int64], validation: int,
 
     The stored order does not matter: images are drawn over the canonical order, from the stream ``split``.
     """
-    if len(images) != len(labels):
-        raise UserError(f"carve: {len(images)} images and {len(labels)} labels", "one label an image")
     whole = canonical(Split(images, labels.astype(np.int64)))
     wanted = f"{validation} validation, {test} test and some training"
     drawn = [order for _, order in shuffled_classes(whole.labels, validation + test + 1, wanted, "split")]
