@@ -149,7 +149,7 @@ class Mine(Dataset):
         ("return carve(images, np.array([0, 1] * 30), 2, 2)", "60 labels for 40 images"),
         (
             "return dict.fromkeys(('train', 'validation', 'test'), Split(images, np.array([0, 1])))",
-            "labels are int64 (2,) for 40 images",
+            "2 labels for 40 images",
         ),
         ("return 3", "TypeError"),
         ("import sys; sys.exit(0)", "SystemExit"),
