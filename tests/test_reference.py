@@ -159,7 +159,7 @@ def test_the_commands(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["teacher", *arguments], standalone_mode=False)
         return capsys.readouterr().out
 
-    assert "no reference networks" in jkbench("list")
+    assert "no teachers in" in jkbench("list")
     with pytest.raises(UserError, match="has no teacher in leaderboard yet"):
         jkbench("export", "mine.safetensors", "--task", "small.toml")
     trained = jkbench("train", "--task", "small.toml")
