@@ -133,7 +133,7 @@ def make_chosen(**changes: Any) -> Chosen:
             kept.append(make_record(task, record.label, 1, record.seed, status="diverged"))
         elif where != ("lwf", 50):
             kept.append(record)
-    expected = [(label, str(shots)) for label in METHODS for shots in task.shots]
+    expected = [(label, shots) for label in METHODS for shots in task.shots]
     return Chosen(**({"task": task, "records": kept, "stale": 3, "expected": expected} | changes))
 
 

@@ -48,7 +48,7 @@ def test_a_fourth_family_is_one_entry(fourth: Family, tmp_path: Path, index: Ind
     with pytest.raises(ValueError, match="a denoising task needs"):
         Task.model_validate({**task.model_dump(), "evaluation": {}})
     assert plan.why_not(index.methods()["jacobian"], task) == "it knows no denoising"
-    assert [block.along for block in grid.arrange(task, [], [("mine", "4")]).main] == ["noise std"]
+    assert [block.along for block in grid.arrange(task, [], [("mine", 4)]).main] == ["noise std"]
     (tmp_path / "mine.py").write_text(METHOD)
     findings = list(check(tmp_path / "mine.py"))
     assert [finding for finding in findings if not finding.held] == []

@@ -124,7 +124,7 @@ def test_rows_are_ordered_by_mean_rank_over_complete_columns_only():
     task = make_task(shots=[1, 5])
     scores = {"distill": {1: 0.5, 5: 0.2}, "noise": {1: 0.6}, "scratch": {1: 0.4, 5: 0.9}}
     records = [make_record(task, k, s, 0, accuracy=v) for k, by in scores.items() for s, v in by.items()]
-    grid = compose(Chosen(task, records, expected=[("attention", "1")])).grid
+    grid = compose(Chosen(task, records, expected=[("attention", 1)])).grid
     assert grid.common == (Column(1, "accuracy"),)
     assert grid.ranked == ("noise", "distill", "scratch", "attention")
 

@@ -12,7 +12,7 @@ from jkbench.errors import UserError
 from jkbench.plugins.discovery import BUILT_IN, Index
 from jkbench.records.schema import Record
 from jkbench.records.store import RecordSet
-from jkbench.tasks.shots import SplitName
+from jkbench.tasks.shots import Shots, SplitName
 from jkbench.tasks.task import Task
 
 
@@ -22,13 +22,13 @@ class Chosen:
 
     records: of the test split, of the task's current protocol and code, one per (label, shots, seed), any status.
     stale: how many records were left out because their code, task or revision is an earlier one.
-    expected: the (label, str(shots)) cells that the task plans; one without records is shown as "–" and counted.
+    expected: the (label, shots) cells that the task plans; one without records is shown as "–" and counted.
     """
 
     task: Task
     records: list[Record]
     stale: int = 0
-    expected: list[tuple[str, str]] | None = None
+    expected: list[tuple[str, Shots]] | None = None
 
 
 def is_current(record: Record, task: Task, index: Index) -> bool:
@@ -91,5 +91,5 @@ def choose(
         task=task,
         records=sorted(current, key=lambda record: record.sort_key),
         stale=len(wanted) - len(current),
-        expected=[(row, str(shots)) for row in planned if labels is None or row in labels for shots in task.shots],
+        expected=[(row, shots) for row in planned if labels is None or row in labels for shots in task.shots],
     )

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jkbench.report.caption import per_shots
 from jkbench.report.figures import GREY, Style, dress, hold, legend, means, sideways, style
-from jkbench.report.grid import Block, Column, Grid
+from jkbench.report.grid import Block, Column, Grid, images_per_class
 from jkbench.report.page import Page
 from jkbench.statistics import Interval
-from jkbench.tasks.shots import per_class
+from jkbench.tasks.shots import FULL, per_class
 
 WIDTH = 8.2
 MOST_LINES = 10
@@ -150,11 +149,6 @@ def _single(grid: Grid, column: Column) -> Figure:
 
 def regime_places(grid: Grid) -> list[float]:
     """Where the regimes stand: images per class; the full data at its average number, as the records say."""
-    numbers = []
-    for shots, counts in per_shots(grid, lambda r: round(r.data.train_images / r.data.classes) if r.data else None):
-        if shots != "full":
-            numbers.append(float(shots))
-        else:
-            below = max(numbers, default=0.5)
-            numbers.append(max(float(counts[-1]) if counts else 0.0, 1.5 * below))
-    return numbers
+    known = images_per_class(grid)
+    below = max((images for shots, images in known.items() if shots != FULL), default=0.5)
+    return [max(known.get(s, 0.0), 1.5 * below) if s == FULL else known[s] for s in grid.shots]

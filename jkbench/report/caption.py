@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from jkbench.records.schema import Record
 from jkbench.report.grid import Grid
 from jkbench.report.wording import code, listed, plural, ranges
-from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Images, Matching, Task
 
 _T = TypeVar("_T", str, int)
@@ -32,15 +32,6 @@ def protocol(task: Task, grid: Grid) -> list[str]:
         selection = " ".join(task.selection.split())
         sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
     return sentences
-
-
-def per_shots(grid: Grid, read: Callable[[Record], int | None]) -> list[tuple[Shots, list[int]]]:
-    """What the records of each regime say, as a sorted set."""
-    found = []
-    for shots in grid.shots:
-        group = [record for label in grid.labels for record in grid.records(label, shots)]
-        found.append((shots, sorted({value for r in group if (value := read(r)) is not None})))
-    return found
 
 
 def _data(task: Task, records: Sequence[Record], split: str) -> str:
@@ -70,11 +61,12 @@ def _images(images: Images) -> str:
 
 
 def _train_images(grid: Grid) -> list[str]:
-    parts = [
-        f"{' or '.join(f'{n:,}' for n in counts)} ({per_class(shots)})"
-        for shots, counts in per_shots(grid, lambda r: r.data.train_images if r.data else None)
-        if counts
-    ]
+    parts = []
+    for shots in grid.shots:
+        records = [record for label in grid.labels for record in grid.records(label, shots)]
+        counts = _set(record.data.train_images for record in records if record.data)
+        if counts:
+            parts.append(f"{' or '.join(f'{n:,}' for n in counts)} ({per_class(shots)})")
     return [f"Training images: {', '.join(parts)}."] if parts else []
 
 

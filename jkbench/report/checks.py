@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from jkbench.records.schema import Record
 from jkbench.report.wording import plural
-from jkbench.tasks.shots import per_class
+from jkbench.tasks.shots import Shots, per_class, size
 from jkbench.tasks.task import Task
 
 _PAIRED = {"subset": "training images", "initial": "initial weights", "order": "order of batches"}
@@ -38,7 +38,7 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
             gone = plural(len(kept) - len(same), "record")
             reasons.append(f"{gone} with other {what} than `{common}`, which most have, left out")
         kept = same
-    single = {(r.label, str(r.shots), r.seed): r for r in sorted(kept, key=lambda r: (r.created, r.id))}
+    single = {(r.label, r.shots, r.seed): r for r in sorted(kept, key=lambda r: (r.created, r.id))}
     if len(single) < len(kept):
         reasons.append(f"{plural(len(kept) - len(single), 'record')} of trials that have a newer one left out")
     return sorted(single.values(), key=lambda r: r.sort_key), reasons
@@ -46,13 +46,13 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
 
 def disagreements(records: Iterable[Record]) -> list[str]:
     """A sentence for each thing that records of one table should share and do not; none when the table is sound."""
-    by_place: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    by_place: dict[tuple[Shots, int], list[Record]] = defaultdict(list)
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_place[str(record.shots), record.seed].append(record)
+        by_place[record.shots, record.seed].append(record)
         by_label[record.label].append(record)
     found = []
-    for (shots, seed), group in sorted(by_place.items()):
+    for (shots, seed), group in sorted(by_place.items(), key=lambda item: (size(item[0][0]), item[0][1])):
         place = f"{per_class(shots)}, seed {seed}"
         for name, words in _PAIRED.items():
             odd = _odd([r for r in group if r.pairing], attrgetter(f"pairing.{name}"))

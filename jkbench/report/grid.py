@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from jkbench.records.schema import Record
 from jkbench.statistics import Interval, mean_interval
-from jkbench.tasks.shots import Shots, parse, size
+from jkbench.tasks.shots import FULL, Shots, size
 from jkbench.tasks.task import Task
 
 
@@ -141,7 +141,7 @@ class Grid:
         return sorted(names, key=lambda m: (m.partition("@")[0] != "accuracy", m.partition("@")[0], Column(1, m).noise))
 
 
-def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str, str]] = ()) -> Grid:
+def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str, Shots]] = ()) -> Grid:
     """The grid of a task's records and planned cells.
 
     Raises ValueError where two records stand for one (label, shots, seed).
@@ -155,13 +155,25 @@ def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str,
         group.append(record)
         if record.reference:
             references.add(record.label)
-    planned = [(label, parse(shots)) for label, shots in expected]
-    labels = {label for label, _ in [*cells, *planned]}
-    shots = tuple(sorted({s for _, s in [*cells, *planned]}, key=size))
+    planned = {*cells, *expected}
+    labels = {label for label, _ in planned}
+    shots = tuple(sorted({s for _, s in planned}, key=size))
     main = _main_blocks(task, shots, dict(cells))
     columns = [column for block in main for column in block.columns]
     ranked, common, ranks = _rank(sorted(labels - references), columns, dict(cells))
     return Grid(tuple(ranked), tuple(sorted(references)), shots, dict(cells), main, common, ranks)
+
+
+def images_per_class(grid: Grid) -> dict[Shots, float]:
+    """Images per class of every regime, fewest first: full data's are the records' own; left out where none says."""
+    found: dict[Shots, float] = {}
+    for shots in grid.shots:
+        data = [r.data for label in grid.labels for r in grid.records(label, shots) if r.data is not None]
+        if shots != FULL:
+            found[shots] = float(shots)
+        elif data:
+            found[shots] = data[0].train_images / data[0].classes
+    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def noise_blocks(grid: Grid) -> list[Block]:

@@ -248,12 +248,8 @@ def _counts(chosen: Chosen, grid: Grid) -> list[str]:
         found.append(
             f"{plural(chosen.stale, 'record')} of an earlier version of the code or the task {is_are} left out."
         )
-    missing = [(label, shots) for label, shots in chosen.expected or () if not _has(grid, label, shots)]
+    missing = [(label, shots) for label, shots in chosen.expected or () if not grid.records(label, shots)]
     if missing:
         names = listed(f"{label} at {per_class(shots)}" for label, shots in missing)
         found.append(f"{plural(len(missing), 'planned cell')} not run: {names}.")
     return found
-
-
-def _has(grid: Grid, label: str, shots: str) -> bool:
-    return any(name == label and str(s) == shots and group for (name, s), group in grid.cells.items())

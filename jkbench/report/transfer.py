@@ -9,11 +9,11 @@ import numpy as np
 
 from jkbench.report import analysis
 from jkbench.report.document import Entry, Head, Table
-from jkbench.report.grid import Block, Column, Grid
+from jkbench.report.grid import Block, Column, Grid, images_per_class
 from jkbench.report.tables import along_shots, heads, main_cells, of_rows, plain_table
 from jkbench.report.wording import DASH, code, listed, plural, significant
 from jkbench.statistics import Reached, reach, share_interval
-from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.shots import FULL, Shots, per_class
 from jkbench.tasks.task import Task
 
 TENFOLD = 10
@@ -75,18 +75,6 @@ def transfer(task: Task, grid: Grid) -> Transfer | None:
     if not drift:
         notes.append("No record of this page holds the distance of the source head from the teacher.")
     return Transfer(below, goals, needed, [*tables, *drift], notes)
-
-
-def images_per_class(grid: Grid) -> dict[Shots, float]:
-    """Images per class of every regime, fewest first: full data's are the records' own; left out where none says."""
-    found: dict[Shots, float] = {}
-    for shots in grid.shots:
-        data = [r.data for label in grid.labels for r in grid.records(label, shots) if r.data is not None]
-        if shots != "full":
-            found[shots] = float(shots)
-        elif data:
-            found[shots] = data[0].train_images / data[0].classes
-    return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def negative(grid: Grid, baseline: str) -> dict[tuple[str, Column], Below]:
@@ -229,8 +217,8 @@ def _needed_notes(goals: tuple[Target, ...], needed: dict[tuple[str, Shots], Rea
         f"that attain it at the smallest regime. {base} reaches its own target by construction. Saving: the target's "
         "images divided by those needed; above 1 the row needs fewer.",
     ]
-    if any(goal.many == "full" for goal in goals):
-        images = next(goal.images for goal in goals if goal.many == "full")
+    if any(goal.many == FULL for goal in goals):
+        images = next(goal.images for goal in goals if goal.many == FULL)
         notes.append(f"Full data is {_count(images)} images per class.")
     if any(found.low is not None for found in needed.values()):
         notes.append(

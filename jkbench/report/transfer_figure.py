@@ -15,9 +15,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jkbench.report.accuracy_figure import draw_rows, drawn, legend_name, regime_places
 from jkbench.report.figures import COLOURS, MARKERS, dress, hold, legend
-from jkbench.report.grid import Column
+from jkbench.report.grid import Column, images_per_class
 from jkbench.report.page import Page
-from jkbench.report.transfer import Target, Transfer, images_per_class
+from jkbench.report.transfer import Target, Transfer
 from jkbench.statistics import Interval, Reached
 
 DRIFT = "source_distance"
