@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,6 @@ BATCH = 64
 """Photographs to decode before the first of them is written."""
 NAMED = 5
 """Unreadable files that an error names; it counts the others."""
-
-_Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
 
 
 def photographs(
@@ -185,7 +182,7 @@ def cropped(image: Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(whole.crop((left, top, left + size, top + size))).reshape(size, size, -1)
 
 
-def _each(make: Callable[[_Item], _Made], items: Sequence[_Item] | NDArray[np.uint8]) -> Iterator[_Made]:
+def _each(make: Callable[[Any], Any], items: Sequence[Any] | NDArray[np.uint8]) -> Iterator[Any]:
     """``make`` of every item, in order, in threads; `BATCH` at a time, so that results do not pile up."""
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(items), BATCH):

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jkbench.data import arrays
 from jkbench.data import content as cached_content
@@ -72,9 +71,6 @@ def fetched(name: str, fetch: Callable[[Path], Mapping[str, Split]]) -> Mapping[
     folder = data_folder() / "downloads" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the data folder {folder} cannot be written: {error.strerror}", CHANGE) from None
-    try:
         return fetch(folder)
     except UserError:
         raise
@@ -94,10 +90,11 @@ def load(name: str, classes: Sequence[str], content: str, again: str = "") -> di
     again = again or f"delete it, then jkbench data prepare {name}, or jkbench data import {name} FILE.npz"
     described = about(name, again)
     try:
+        # images as maps that are private to the process: torch asks for writable memory, the file never changes
         splits = {
-            part: Split(_map(folder / f"{part}_images.npy"), np.load(folder / f"{part}_labels.npy"), ordered=True)
+            part: Split(np.load(images, mmap_mode="c"), np.load(folder / f"{part}_labels.npy"), ordered=True)
             for part in PARTS
-            if (folder / f"{part}_images.npy").is_file()
+            if (images := folder / f"{part}_images.npy").is_file()
         }
         files = [folder / f"{part}_{kind}.npy" for part in splits for kind in ("images", "labels")]
         found = cached_content.of_files(files, lambda: content_of(splits))
@@ -124,12 +121,6 @@ def damaged(name: str, error: Exception, again: str) -> UserError:
     return UserError(f"the images in {path(name)} are damaged: {getattr(error, 'message', error)}", again)
 
 
-def _map(file: Path) -> NDArray[np.uint8]:
-    """An array as a map of its file, private to the process: torch asks for writable memory, the file never changes."""
-    found: NDArray[np.uint8] = np.load(file, mmap_mode="c")
-    return found
-
-
 def read(name: str, file: Path, classes: Sequence[str]) -> dict[str, Split]:
     """The splits of a user's .npz. `UserError` if it is damaged, or its arrays do not fit data set ``name``."""
     hint = f"expected: an .npz with {', '.join(f'{part}_images, {part}_labels' for part in NEEDED)} and classes"
@@ -145,7 +136,7 @@ def read(name: str, file: Path, classes: Sequence[str]) -> dict[str, Split]:
     if missing:
         raise UserError(f"{file} has no {', '.join(missing)}", hint)
     try:
-        splits = {part: Split(held[f"{part}_images"], _integers(held[f"{part}_labels"])) for part in parts}
+        splits = {part: Split(held[f"{part}_images"], held[f"{part}_labels"]) for part in parts}
     except UserError as error:
         raise UserError(f"{file}: {error.message}", error.hint) from None
     named = list(map(str, held["classes"].reshape(-1))) if "classes" in held else None
@@ -166,10 +157,6 @@ def _check(
         arrays.check_arrays(name, splits, len(classes))
     except UserError as error:
         raise UserError(f"{file}: {error.message}", error.hint) from None
-
-
-def _integers(labels: NDArray[np.generic]) -> NDArray[np.int64]:
-    return labels.astype(np.int64) if labels.dtype.kind in "iu" else labels  # type: ignore[return-value]
 
 
 def content_of(splits: Mapping[str, Split]) -> str:
