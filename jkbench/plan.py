@@ -1,4 +1,4 @@
-"""What would run: the trials of a command, with their ids, before anything is imported or trained."""
+"""The trials of a command, with their ids, before anything is imported or trained."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The trial in a progress line's words."""
+        """The trial as progress lines call it."""
         return f"{self.row.label}, {per_class(self.shots)}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of one command, and the methods that are not among them, with the reason."""
+    """The trials of one command, and why the other methods are not among them."""
 
     task: Task
     rows: list[Row]
@@ -61,7 +61,7 @@ def make(
     seeds: Sequence[int] | None = None,
     split: SplitName = "test",
 ) -> Plan:
-    """The plan; every misspelt name and wrong value of the command is told at once as `UserError`."""
+    """The plan of a command. One `UserError` tells every misspelt name and wrong value."""
     with Collector() as problems:
         datasets = {}
         for name in {task.target.dataset, task.teacher_images.dataset}:
@@ -93,7 +93,7 @@ def make(
 
 
 def check_names(task: Task, index: Index) -> None:
-    """Refuse a task that names methods which are not there, in ``[methods]`` or as its baseline."""
+    """Refuse a task that names unknown methods, in ``[methods]`` or as its baseline."""
     with Collector() as problems:
         for where, name in [*(("methods", name) for name in task.methods), ("baseline", task.baseline)]:
             if name.partition("[")[0] not in index.methods():
@@ -102,7 +102,7 @@ def check_names(task: Task, index: Index) -> None:
 
 
 def check_methods(index: Index, methods: str) -> None:
-    """What is wrong with a ``--methods`` text whatever the task is, told at once."""
+    """Refuse a ``--methods`` text that is wrong for every task; one `UserError` tells all."""
     with Collector() as problems:
         for name, given in plugin_parameters.parse(methods):
             if name != "all":
@@ -113,17 +113,17 @@ def check_methods(index: Index, methods: str) -> None:
 
 
 def why_not(plugin: Plugin, task: Task) -> str | None:
-    """Why a method does not run on a task; None where it does, or where its file cannot even be read."""
+    """Why a method does not run on a task; None where it does, or where its file cannot be read."""
     if not plugin.described:
         return None
     if plugin.facts.get("starts_pretrained") and task.kind in plugin.tasks and not task.has_pretrained_student:
-        return f"there are no weights of {task.student.architecture} that have learnt what the teacher has"
+        return f"{task.student.architecture} has no weights trained on the teacher's images"
     if task.kind in plugin.tasks:
         return None
     reason = plugin.facts.get("elsewhere", {}).get(task.kind)
     if reason:
         return str(reason)
-    return task.family.why_not or f"its file names {', '.join(sorted(plugin.tasks))} alone"
+    return task.family.why_not or f"it is defined on {', '.join(sorted(plugin.tasks))} only"
 
 
 def _sound(plugin: Plugin) -> Plugin:
@@ -133,7 +133,7 @@ def _sound(plugin: Plugin) -> Plugin:
 
 
 def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str, Any]]]:
-    """What a ``--methods`` text names; ``all`` is every method, and may stand among others."""
+    """The methods that a ``--methods`` text names; ``all`` is every method."""
     chosen: list[tuple[str, dict[str, Any]]] = []
     for name, given in plugin_parameters.parse(methods):
         if name == "all" and not given:
@@ -193,7 +193,7 @@ def trial_id(
     seed: int,
     split: SplitName,
 ) -> str:
-    """The hash of all that decides a trial's numbers. The task's protocol holds the teacher's recipe."""
+    """The hash of everything that decides a trial's numbers; the task's protocol includes the teacher's recipe."""
     identity = {
         "task": task.name,
         "protocol": task.protocol,

@@ -280,7 +280,7 @@ def test_a_task_says_one_origin_of_its_teacher() -> None:
     for wrong in ({}, {"training": training, "pretrained": ready}):
         with pytest.raises(ValidationError, match="either training or pretrained"):
             TeacherSpec(architecture="timm:resnet18", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match="is no timm:MODEL"):
+    with pytest.raises(ValidationError, match="is not timm:MODEL"):
         TeacherSpec(architecture="vgg-9", pretrained=Pretrained(source="ImageNet-1k"))
     assert "pretrained" not in TeacherSpec(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
     assert "pretrained" not in StudentSpec(architecture="vgg-9", training=training).model_dump(mode="json")  # type: ignore[arg-type]
@@ -376,8 +376,8 @@ def test_an_oracle_is_not_run_where_its_weights_cannot_be_had(folder: Path, caps
     )
     cli.main(["plan", "--task", "colours.toml", "--methods", "all"], standalone_mode=False)
     out = capsys.readouterr()
-    assert "there are no weights of vgg:4-M-4" in out.out + out.err
-    with pytest.raises(UserError, match="there are no weights of vgg:4-M-4"):
+    assert "vgg:4-M-4 has no weights" in out.out + out.err
+    with pytest.raises(UserError, match="vgg:4-M-4 has no weights"):
         cli.main(["plan", "--task", "colours.toml", "--methods", "finetune"], standalone_mode=False)
 
 

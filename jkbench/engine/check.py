@@ -1,4 +1,4 @@
-"""The contract of a plugin, tried out: what `jkbench check FILE` does."""
+"""`jkbench check FILE`: tries a plugin against its contract."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TERMS = "every loss term is a scalar tensor with a name of its own"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the contract: held or not, and what was seen."""
+    """One line of the contract: whether it holds, and what was seen."""
 
     what: str
     held: bool
@@ -69,7 +69,7 @@ def small_task(kind: str) -> Task:
 
 
 def check(path: Path) -> Iterator[Finding]:
-    """Try the plugin in ``path`` against its contract, finding by finding. `UserError` where there is no such file."""
+    """Try the plugin in ``path`` against its contract, finding by finding. `UserError` if the file does not exist."""
     if not path.is_file():
         raise UserError(f"there is no file {path}", "jkbench new method NAME writes one")
     torch.set_num_threads(1)  # the networks are tiny: a second thread would only wait for the first
@@ -92,10 +92,10 @@ def check_dataset(plugin: Plugin) -> Iterator[Finding]:
         first, second = dict(dataset.load()), dict(dataset.load())
         arrays.check(plugin.name, first, len(dataset.classes))
     except (Exception, SystemExit) as error:
-        yield Finding("load() returns the splits that are asked for", False, _told(error))
+        yield Finding("load() returns valid splits", False, _told(error))
         return
     sizes = ", ".join(f"{name} {len(split)}" for name, split in first.items())
-    yield Finding("load() returns the splits that are asked for", True, sizes)
+    yield Finding("load() returns valid splits", True, sizes)
     same = arrays.content({k: arrays.canonical(v) for k, v in first.items()}) == arrays.content(
         {k: arrays.canonical(v) for k, v in second.items()}
     )
@@ -128,7 +128,7 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
     shown = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "it has none"
     yield Finding("its parameters have types, defaults and bounds", True, shown)
     yield _all_read(plugin)
-    yield _none("it reads no images of its own", review.reads_images(plugin))
+    yield _none("it reads no images by itself", review.reads_images(plugin))
     private = list(review.private_reads(plugin))
     yield _none("it reads public names only", [*private, _public()] if private else [])
     for kind in FAMILIES:
@@ -176,7 +176,7 @@ def _named(terms: Any) -> list[tuple[str, Tensor]]:
 
 @dataclass
 class _Run:
-    """One short training of a method, watched."""
+    """What was seen in one short training."""
 
     terms: list[tuple[str, float]] = field(default_factory=list)
     student_gradient: float = 0.0
@@ -189,7 +189,7 @@ class _Run:
 
 
 class _Watched(Loop):
-    """The loop of a trial, which also looks where the gradients of the loss go."""
+    """The loop of a trial, which also records where the loss's gradients go."""
 
     watched: _Run
 
@@ -240,11 +240,11 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
         "gradients reach the student", first.student_gradient > 0, f"largest sum {first.student_gradient:.3g}"
     )
     idle = [name for name, reached in first.term_gradients.items() if not reached > 0]
-    told = f"{', '.join(idle)} trains nothing: was its gradient taken without create_graph?" if idle else ""
+    told = f"{', '.join(idle)} trains nothing: is its gradient taken without create_graph?" if idle else ""
     yield Finding("every loss term has a gradient by the student's weights", not idle, told)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.teacher_moved
-        yield Finding("gradients never reach the teacher, which stays as it is", still)
+        yield Finding("gradients never reach the teacher, which stays unchanged", still)
     same = first.weights == second.weights and first.terms == second.terms
     seen = "" if same else "other test labels or another global random state gave other numbers"
     yield Finding("the same seed gives the same numbers, whatever the test labels are", same, seen)
@@ -264,7 +264,7 @@ def _references(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNe
 
 
 def _other_test_labels(data: TaskData) -> TaskData:
-    """The same images with the labels of test and validation turned round."""
+    """The same images with the test and validation labels reversed."""
     changed = copy.copy(data)
     splits = dict(data.target.splits)
     for name in ("test", "validation"):
@@ -303,7 +303,7 @@ def _train(trial: Trial, data: TaskData, references: dict[str, TrainedNetwork], 
 
 
 def _set_global(seed: int) -> Callable[[], None]:
-    """Set all global streams to a seed, and return what puts them back."""
+    """Seed all global streams; returns the function that restores them."""
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

@@ -11,10 +11,10 @@ from jkbench.data.arrays import Split
 
 
 class Dataset(BaseModel):
-    """One plugin of labelled images. A plugin says what it is and returns its arrays.
+    """A set of labelled images: says what it is and returns its arrays.
 
-    The engine puts the images into an order that depends on their content alone, fingerprints them, draws the
-    few-shot subsets and keeps the test labels to itself.
+    The engine orders the images by their content, fingerprints them, draws the few-shot subsets and hides the
+    test labels from methods.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,15 +23,15 @@ class Dataset(BaseModel):
     classes: ClassVar[tuple[str, ...]] = ()
     """Class names; labels are indices into them."""
     fetched: ClassVar[bool] = False
-    """Whether its images come from elsewhere and are prepared once, with no hash that they must have: of those that are
-    resized, it depends on the library. Such a plugin has a parameter ``size``, the side in pixels."""
+    """Whether its images are downloaded and prepared once, without a known hash (resized pixels depend on the library).
+    Such a plugin has a parameter ``size``, the side in pixels."""
     content: ClassVar[str] = ""
-    """Hash of the published images, where they are prepared once (`jkbench.data.prepared`): others are refused."""
+    """Hash of the published images, where they are prepared once (`jkbench.data.prepared`); others are refused."""
 
     def load(self) -> Mapping[str, Split]:
         """The splits ``train``, ``validation`` and ``test``: uint8 images N×H×W×C and integer labels N.
 
-        A set without official splits is carved by `jkbench.carve`; selection uses validation images alone. Where
+        `jkbench.carve` makes splits of a set that has none; parameters are chosen on validation images only. Where
         these are among the training images, a fourth split ``selection`` holds the training images of trials that are
         scored on validation images (`jkbench.data.prepared.with_validation`).
         """

@@ -1,4 +1,4 @@
-"""What a plugin file says of itself, read from its source without importing it."""
+"""What a plugin file says about itself, read from its source without importing it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
     "dataset": {"cite": ("", "a string"), "classes": ((), "a tuple of class names"), "content": ("", "a string"),
                 "fetched": _FLAG},
 }  # fmt: skip
-"""What a plugin says of itself: the default, and what is expected in words."""
+"""What a plugin may say about itself: the default, and the expected value in words."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Parameter:
 class Plugin:
     """A plugin as its file describes it. ``broken`` says what is wrong with it, ``file:line`` first.
 
-    One that only lacks an import is still described: it can be planned and its records can be read, but not run.
+    A plugin that only lacks an import is still described: it can be planned and its records read, but it cannot run.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Plugin:
     parameters: tuple[Parameter, ...] = ()
     broken: str | None = None
     module: str | None = None
-    """The dotted name to import it by, where it belongs to an installed package (an entry point)."""
+    """The dotted module name of a plugin in an installed package (an entry point)."""
 
     @property
     def described(self) -> bool:
@@ -80,7 +80,7 @@ class Plugin:
 
 
 def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
-    """The plugin in ``path``. Never raises for what is wrong in the file: the result says so in ``broken``."""
+    """The plugin in ``path``. Never raises: ``broken`` says what is wrong in the file."""
     name = path.stem.replace("_", "-")
     try:
         text = path.read_text(encoding="utf-8")
@@ -161,7 +161,7 @@ def _parameter(node: ast.AnnAssign) -> Parameter:
 
 
 def _missing_import(tree: ast.Module) -> tuple[int, str] | None:
-    """The first package imported at the top of the file that is not there: (line, name). Nothing is imported."""
+    """The first missing package among the imports at the top of the file: (line, name). Nothing is imported."""
     for node in tree.body:
         for _, full in imported(node):
             root = full.partition(".")[0]

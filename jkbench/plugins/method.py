@@ -1,4 +1,4 @@
-"""What a method is: the whole contract of a plugin, on one screen.
+"""What a method is: the whole contract, on one screen.
 
 Nothing here imports torch: a plugin's parameters can be read and checked without it.
 """
@@ -35,7 +35,7 @@ Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=r"^(all|fi
 
 
 class Method(BaseModel):
-    """One way of transferring knowledge. Annotated fields are its parameters; the rest is what it does.
+    """One way of transferring knowledge. Its annotated fields are its parameters.
 
     The engine owns data, seeds, budget, optimiser, caching and evaluation; a method owns its loss. Signals are
     lazy: what a loss does not ask for is never computed. A method never sees test images.
@@ -48,14 +48,14 @@ class Method(BaseModel):
     tasks: ClassVar[set[str]] = {"distillation", "transfer"}
     """Kinds of task it is defined on: distillation, transfer, robustness."""
     elsewhere: ClassVar[Mapping[str, str]] = {}
-    """Why it is not defined on a kind of task, where that needs a word."""
+    """Why it is not defined on a kind of task: the sentence that a user reads."""
     reference: ClassVar[bool] = False
-    """An upper reference sees more data than the rest: shown apart, never ranked."""
+    """Whether it is an upper reference: it sees more data than the rest, is shown apart and is never ranked."""
     separate_head: ClassVar[bool] = False
-    """Give the student a head of its own for the teacher's outputs also where the labels are the same."""
+    """Whether the student has a separate head for the teacher's outputs even where both share their labels."""
 
     starts_pretrained: ClassVar[bool] = False
-    """Its `initial` asks for the student network trained on what the teacher saw: it is not run where none is."""
+    """Whether its `initial` needs a student trained on what the teacher saw; it is skipped where a task has none."""
 
     def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> Iterable[tuple[str, Tensor]]:
         """Yield named scalar loss terms, weighted; the engine sums them. ``teacher`` is None in robustness tasks."""
@@ -66,17 +66,17 @@ class Method(BaseModel):
         return batch.x
 
     def modules(self, student: Signals, teacher: Signals | None) -> Mapping[str, nn.Module]:
-        """Modules of the method's own, trained with the student (regressors, …), read as ``student.modules[name]``.
+        """The method's own modules (regressors, …): trained with the student, read as ``student.modules[name]``.
 
-        Called once, with the signals of one batch to read shapes from.
+        Called once, with the signals of one batch, whose shapes it may read.
         """
         return {}
 
     def initial(self, start: Start) -> Mapping[str, Tensor]:
-        """The student's weights to start from: ``start.state`` unless the method's point is another start."""
+        """The student's initial weights: ``start.state`` unless the method is about another start."""
         return start.state
 
     def fit(self, loop: Loop) -> None:
-        """The whole training. The default is one step a batch; the budget of steps is the loop's in any case."""
+        """The whole training: one step per batch by default. The loop fixes the number of steps."""
         for batch, student, teacher in loop:
             loop.step(self.loss(batch, student, teacher))

@@ -1,4 +1,4 @@
-"""A method's parameters, checked from its plugin: types, defaults and bounds without importing the plugin."""
+"""A plugin's parameters: types, defaults and bounds, checked without importing the plugin."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OPERATORS = {
 
 
 def _evaluate(node: ast.expr) -> Any:
-    """The value of an annotation or default built from the names above and constants; ValueError for other code."""
+    """The value of an annotation or default made of the names above and constants; ValueError for other code."""
     match node:
         case ast.Constant():
             return node.value
@@ -91,7 +91,7 @@ def _field(path: Path, parameter: Parameter) -> tuple[Any, Any]:
 
 
 def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str, Any]:
-    """All parameters of the plugin with ``given`` set; every wrong name and value is told, with what would be right."""
+    """All parameters of the plugin with ``given`` set; `UserError` names every wrong one, and what would be right."""
     built = model(plugin)
     place = where or plugin.name
     with Collector() as problems:
@@ -116,7 +116,7 @@ def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str
 
 
 def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """``'jacobian[ce=0,jac=0.5],distill'`` → [(name, parameters), …]; `UserError` where it is not of this form."""
+    """``'jacobian[ce=0,jac=0.5],distill'`` → [(name, parameters), …]; `UserError` for any other form."""
     chosen = []
     for item in _split(text):
         name, bracket, rest = item.partition("[")

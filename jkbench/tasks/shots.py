@@ -17,7 +17,7 @@ SplitName = Literal["test", "validation"]
 
 
 def size(shots: Shots) -> float:
-    """By which regimes are sorted."""
+    """The key that sorts regimes."""
     return float("inf") if shots == FULL else float(shots)
 
 

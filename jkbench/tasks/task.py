@@ -42,7 +42,7 @@ class _Model(BaseModel):
 
 
 def _as_before(later: str) -> Any:
-    """A serialiser that leaves a field out while it is None: hashes from before there was such a field stay."""
+    """A serialiser that leaves out a field while it is None, so that hashes from before the field stay valid."""
 
     def serialise(self: BaseModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key != later or value is not None}
@@ -55,7 +55,7 @@ class Images(_Model):
 
     dataset: str
     classes: tuple[int, ...] | None = Field(default=None, min_length=2)
-    size: int | None = Field(default=None, ge=8, description="side in pixels, of sets that are resized once")
+    size: int | None = Field(default=None, ge=8, description="side in pixels, for sets that are resized once")
 
     _sizes = _as_before("size")
 
@@ -67,7 +67,7 @@ class Images(_Model):
 
 
 class Augmentation(_Model):
-    """A new random view of every image at every step, the same for all methods, for student and teacher alike."""
+    """A new random view of every image at every step: the same for all methods, for student and teacher."""
 
     flip: bool = Field(default=False, description="left and right exchanged for half of the images")
     shift: int = Field(default=0, ge=0, description="moved by up to so many pixels each way; the edge is filled with 0")
@@ -78,9 +78,9 @@ class Augmentation(_Model):
     @model_validator(mode="after")
     def _some(self) -> Augmentation:
         if self.zoom and not 0 < self.zoom[0] <= self.zoom[1] <= 1:
-            raise ValueError("zoom is a smallest and a largest share of the area, 0 < smallest <= largest <= 1")
+            raise ValueError("zoom is [smallest, largest] share of the area, with 0 < smallest <= largest <= 1")
         if not (self.flip or self.shift or self.zoom):
-            raise ValueError("it changes nothing: give flip, shift or zoom, or leave augment out")
+            raise ValueError("augment changes nothing: give flip, shift or zoom, or leave augment out")
         return self
 
     def describe(self) -> str:
@@ -97,7 +97,7 @@ class Training(_Model):
 
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(gt=0)
-    steps: int | None = Field(default=None, ge=1, description="length in optimiser steps; or give epochs")
+    steps: int | None = Field(default=None, ge=1, description="length in optimiser steps; alternatively give epochs")
     epochs: int | None = Field(default=None, ge=1)
     drop_at: int | None = Field(default=None, ge=1, description="step (or epoch) of the one drop of the rate")
     drop_factor: float = Field(default=0.1, gt=0, le=1)
@@ -128,7 +128,7 @@ class Training(_Model):
 
 
 class Pretrained(_Model):
-    """Weights that somebody else has trained, of a timm model: as timm fetches them, or from a file."""
+    """Published weights of a timm model, fetched by timm or read from a file."""
 
     source: str = Field(min_length=1, description="the images they were trained on, in a caption's words")
     weights: Path | None = Field(
@@ -138,7 +138,7 @@ class Pretrained(_Model):
 
 def _of_timm(architecture: str, pretrained: Pretrained | None) -> None:
     if pretrained is not None and not architecture.startswith("timm:"):
-        raise ValueError(f"pre-trained weights are timm's: {architecture} is no timm:MODEL")
+        raise ValueError(f"pre-trained weights need a timm model: {architecture} is not timm:MODEL")
 
 
 class TeacherSpec(_Model):
@@ -160,7 +160,7 @@ class TeacherSpec(_Model):
 
 
 class StudentSpec(_Model):
-    """The network that learns. ``pretrained``: weights of its own that only the oracle starts from."""
+    """The network that learns. ``pretrained``: its own published weights, from which only the oracle starts."""
 
     architecture: str
     training: Training
@@ -175,7 +175,7 @@ class StudentSpec(_Model):
 
 
 class Matching(_Model):
-    """Choices that the paper leaves open, the same for every method."""
+    """Choices that the paper leaves open: the same for every method."""
 
     batch_norm: Literal["per-sample", "batch", "running", "constant"] = Field(
         default="per-sample",
@@ -208,14 +208,16 @@ class Task(_Model):
     title: str
     description: str = ""
     shots: tuple[Shots, ...] = Field(min_length=1)
-    seeds: int = Field(default=5, ge=1, description="how many seeds `run` takes unless told")
+    seeds: int = Field(default=5, ge=1, description="how many seeds `run` uses by default")
     target: Images
-    source: Images | None = Field(default=None, description="what the teacher knows; the target unless given")
+    source: Images | None = Field(
+        default=None, description="the images that the teacher was trained on; by default the target's"
+    )
     student: StudentSpec
     teacher: TeacherSpec | None = None
     matching: Matching = Matching()
     evaluation: Evaluation = Evaluation()
-    baseline: str = Field(default="scratch", description="the row that gains are counted from")
+    baseline: str = Field(default="scratch", description="the row that gains are measured from")
     methods: dict[str, Parameters | Annotated[list[Parameters], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="a method's parameters in this task; a list makes several rows of it. The rest keep their own",
@@ -233,9 +235,9 @@ class Task(_Model):
     def _coherent(self) -> Task:
         ready_made = self.teacher is not None and self.teacher.pretrained is not None
         if self.student.pretrained is not None and not ready_made:
-            raise ValueError("a pre-trained student needs a pre-trained teacher, whose pixels are normalised alike")
+            raise ValueError("a pre-trained student needs a pre-trained teacher: both normalise pixels alike")
         if ready_made and self.source:
-            raise ValueError("a pre-trained teacher has seen its own source: drop [source]")
+            raise ValueError("a pre-trained teacher brings its own source: drop [source]")
         other = self.source is not None and self.source.classes != self.target.classes
         parts: dict[Part, object] = {
             "teacher": self.teacher, "pre-trained teacher": ready_made, "source": self.source,
@@ -246,7 +248,7 @@ class Task(_Model):
             if rule.broken(held):
                 raise ValueError(rule.sentence)
         if len(set(map(str, self.shots))) != len(self.shots):
-            raise ValueError("a regime stands twice in shots")
+            raise ValueError("shots names a regime twice")
         return self
 
     @property
@@ -256,12 +258,12 @@ class Task(_Model):
 
     @property
     def teacher_images(self) -> Images:
-        """What the teacher was trained on; of a pre-trained one, the images that it is asked about."""
+        """The images that the teacher was trained on; for a pre-trained teacher, the target's."""
         return self.source or self.target
 
     @property
     def has_pretrained_student(self) -> bool:
-        """Whether the student's architecture can be had trained on what the teacher has seen."""
+        """Whether there are weights of the student's architecture trained on what the teacher saw."""
         if self.teacher is None:
             return False
         return self.student.pretrained is not None or self.teacher.training is not None
@@ -297,7 +299,7 @@ def load(name: str) -> Task:
     path = Path(name)
     if path.suffix == ".toml" or "/" in name:
         if not path.is_file():
-            raise UserError(f"there is no task file {name!r}", "give a path to a .toml file, or a task's name")
+            raise UserError(f"there is no task file {name!r}", "give the path to a .toml file, or a task's name")
     elif name in builtin():
         path = builtin()[name]
     else:
@@ -318,12 +320,12 @@ def load(name: str) -> Task:
                 problems.add(problem)
         raise
     if task.name != path.stem:
-        raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task bear the same name")
+        raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task must have the same name")
     return task
 
 
 def _resolve_weights(network: Any, folder: Path) -> None:
-    """A file of weights counts from the task's own folder."""
+    """Paths of weights are relative to the task's folder."""
     ready_made = network.get("pretrained") if isinstance(network, dict) else None
     if isinstance(ready_made, dict) and isinstance(ready_made.get("weights"), str):
         ready_made["weights"] = str((folder / ready_made["weights"]).resolve())
