@@ -72,7 +72,7 @@ def stages(folder: Path, method: str) -> None:
     from jkbench import plan
     from jkbench.engine import environment, scoring
     from jkbench.engine import images as image_sets
-    from jkbench.engine.trial import Where, make_ready, trained_networks
+    from jkbench.engine.setup import Where, make_ready, trained_networks
     from jkbench.plugins.discovery import discover
     from jkbench.tasks import task as tasks
 

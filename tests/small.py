@@ -11,7 +11,7 @@ from jkbench import plan
 from jkbench.engine import images as image_sets
 from jkbench.engine.check import small_task
 from jkbench.engine.loop import Loop
-from jkbench.engine.trial import Where, make_ready, trained_networks
+from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.models.network import Network
 from jkbench.plan import Trial
 from jkbench.plugins.discovery import Index
@@ -42,4 +42,4 @@ def loop_of(made: Trial, folder: Path) -> tuple[Loop, Method, Network, Network |
     """A prepared loop, its method, student and teacher."""
     data = image_sets.of_task(made.task, made.datasets)
     ready = make_ready(made, CPU, data, trained_networks(made, where(folder), data))
-    return ready.loop, ready.method, ready.student, ready.teacher and ready.teacher.network
+    return ready.loop, ready.method, ready.student, ready.loop.teacher

@@ -7,8 +7,10 @@ from pydantic import ValidationError
 
 from jkbench.engine.augmentation import augmented
 from jkbench.engine.images import ImageSet
-from jkbench.engine.loop import Loop
-from jkbench.engine.signals import SignalCache, SignalSettings, TeacherSignals
+from jkbench.engine.loop import Batches, Loop
+from jkbench.engine.signals import SignalSettings
+from jkbench.engine.step import Step
+from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import build
 from jkbench.tasks.task import Augmentation, Training
 
@@ -88,12 +90,9 @@ def loop(seed: int, **fields: object) -> Loop:
     )  # fmt: skip
     teacher = build("vgg:4-M-4", 3, 8, 2, 1).eval()
     setting = SignalSettings((), True, "per-sample")
-    made = Loop(
-        images, build("vgg:4-M-4", 3, 8, 2, 0), training(**fields), setting, seed, teacher,
-        SignalCache(teacher, images, setting),
-    )  # fmt: skip
-    made.prepare(lambda batch: batch.x, {})
-    return made
+    cache = SignalCache(lambda: teacher, images, setting)
+    step = Step(build("vgg:4-M-4", 3, 8, 2, 0), training(**fields), setting, teacher=teacher, cache=cache)
+    return Loop(Batches(images, training(**fields), seed), step)
 
 
 def test_views_depend_on_seed_and_step_alone() -> None:
@@ -113,7 +112,7 @@ def test_the_teacher_sees_the_student_s_view() -> None:
     _, theirs = made.signals(batch)
     assert theirs is not None
     assert made.teacher is not None
-    assert not isinstance(theirs, TeacherSignals), "kept signals are of the images as they are"
+    assert not isinstance(theirs, TeacherSignals), "cached signals are of the images as they are"
     assert torch.equal(theirs.logits, made.teacher(batch.x).logits)
-    _, kept = loop(0).signals(batch)
-    assert isinstance(kept, TeacherSignals)
+    _, cached = loop(0).signals(batch)
+    assert isinstance(cached, TeacherSignals)

@@ -18,7 +18,8 @@ from jkbench import plan
 from jkbench.cli import cli, main
 from jkbench.data.arrays import Split, subset
 from jkbench.engine import images as image_sets
-from jkbench.engine.trial import make_ready, train_and_score, trained_networks
+from jkbench.engine.setup import make_ready, trained_networks
+from jkbench.engine.trial import train_and_score
 from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import seeded
@@ -186,9 +187,9 @@ def test_a_students_bound_is_that_of_plain_numpy(
     mean, std = (each.numpy().reshape(1, -1, 1, 1) for each in data.normalisation)
     target = (pool.images[chosen].transpose(0, 3, 1, 2).astype(np.float32) / 255 - mean) / std
     source = large.images.read(slice(None)).numpy()
-    noisy = Pixels(ready.loop.images, COPIES, chosen.tolist(), 1)[:20].numpy().reshape(target.shape)
-    assert ready.teacher is not None
-    teacher, trained = ready.teacher.network, ready.student.eval()
+    noisy = Pixels(ready.loop.batches.images, COPIES, chosen.tolist(), 1)[:20].numpy().reshape(target.shape)
+    assert ready.loop.teacher is not None
+    teacher, trained = ready.loop.teacher, ready.student.eval()
 
     @torch.no_grad()
     def outputs(x: Any) -> tuple[Any, Any]:

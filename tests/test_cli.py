@@ -197,8 +197,9 @@ def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.Cap
     assert made is not None
     data = image_sets.of_task(small, discover().datasets()).source
     kept = networks.load(work / "other", made, data, torch.device("cpu"))
-    kept.network.head.bias.data += 1.0
-    changed = networks.TrainedNetwork(made, kept.network, networks.weights_hash(kept.state), kept.accuracy)
+    network = kept.copy()
+    network.head.bias.data += 1.0
+    changed = networks.TrainedNetwork.of(made, network, kept.accuracy)
     networks.store(changed, data, work / "other")
     teacher.write_bytes(other.read_bytes())
     assert teacher.read_bytes() != good

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from jkbench import plan
 from jkbench.engine import images as image_sets
-from jkbench.engine.trial import Where, make_ready, run, trained_networks
+from jkbench.engine.setup import Where, make_ready, trained_networks
+from jkbench.engine.trial import run
 from jkbench.models.network import build, placed
 from jkbench.models.replay import recording, replayed
 from jkbench.plugins.discovery import Index

@@ -84,9 +84,8 @@ def test_the_rate_drops_once_and_the_budget_is_the_tasks(index: Index, reference
     loop, method, *_ = small.loop_of(small.trial(index, "scratch", steps=6, drop_at=4), references)
     rates = []
     for batch, student, teacher in loop:
-        assert loop._optimiser is not None
-        rates.append(loop._optimiser.param_groups[0]["lr"])
         loop.step(method.loss(batch, student, teacher))
+        rates.append(loop.program.optimiser.param_groups[0]["lr"])
     assert rates == pytest.approx([1e-3] * 4 + [1e-4] * 2)
     assert loop.trace.steps == 6
 
@@ -282,11 +281,11 @@ class Mine(Method):
 ''')
     found = discover([tmp_path])
     loop, method, student, _ = small.loop_of(small.trial(found, "mine"), references)
-    before = loop.modules["map"].weight.detach().clone()  # type: ignore[union-attr, operator]
+    before = loop.program.modules["map"].weight.detach().clone()  # type: ignore[union-attr, operator]
     counted = int(student.body.stages[0][1].num_batches_tracked)  # type: ignore[index, union-attr, arg-type]
     assert counted == 0  # reading shapes left no trace
     method.fit(loop)
-    assert not torch.equal(before, loop.modules["map"].weight)  # type: ignore[arg-type]
+    assert not torch.equal(before, loop.program.modules["map"].weight)  # type: ignore[arg-type]
     scratch = run(small.trial(found, "scratch"), small.where(references))
     mine = run(small.trial(found, "mine"), small.where(references))
     assert mine.pairing == scratch.pairing

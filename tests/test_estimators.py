@@ -104,12 +104,12 @@ def test_signals_differences_tend_to_signals_products(index: Index, references: 
     # not the digits themselves: their even ground makes ties in max-pooling, where a difference is no derivative
     x, u = (torch.randn(batch.x.shape, generator=generator(at), dtype=torch.float64) for at in (11, 12))
     before = {name: value.clone() for name, value in loop.student.state_dict().items() if "num_batches" in name}
-    signals = Signals(loop.student, x, batch.y, loop.setting, True)
+    signals = Signals(loop.student, x, batch.y, loop.program.setting, True)
     product, difference = signals.forward_product(u), signals.difference(u, 1e-7)
     assert_close(difference, product, rtol=1e-4, atol=1e-5)
     after = {name: value for name, value in loop.student.state_dict().items() if "num_batches" in name}
     assert all(int(after[name]) == int(before[name]) + 1 for name in before)  # one training pass, whatever else was run
-    unrecorded = Signals(loop.student, x, batch.y, loop.setting, True, record=False)
+    unrecorded = Signals(loop.student, x, batch.y, loop.program.setting, True, record=False)
     assert_close(unrecorded.difference(u, 1e-7), difference)
     assert unrecorded.took_jacobian
 
@@ -132,7 +132,7 @@ def test_mean_divides_by_how_many_numbers_are_compared(index: Index, references:
     for mean in ("false", "true"):
         loop, method = loop_of(index, references, f"rows={rows},mean={mean}")
         values.append(float(term(loop, method).detach()))
-    pixels, classes = loop.images.images[0].numel(), 5
+    pixels, classes = loop.batches.images.images[0].numel(), 5
     compared = {"correct": pixels, "full": classes * pixels, "differences": classes}[rows]
     assert values[0] == pytest.approx(compared * values[1], rel=1e-5)
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from jkbench.engine import fidelity
 from jkbench.engine import images as image_sets
-from jkbench.engine.trial import Ready, make_ready, run, train_and_score, trained_networks
+from jkbench.engine.setup import Ready, make_ready, trained_networks
+from jkbench.engine.trial import run, train_and_score
 from jkbench.plugins.discovery import Index
 
 
@@ -29,9 +30,9 @@ def test_the_metrics_are_their_definitions(
     monkeypatch.setattr(fidelity, "JACOBIANS", 50)
     made = ready(index, references, method)
     assert made.teaching is not None
-    assert made.teacher is not None
+    assert made.loop.teacher is not None
     made.method.fit(made.loop)
-    student, teacher, images = made.student.eval(), made.teacher.network, made.scored
+    student, teacher, images = made.student.eval(), made.loop.teacher, made.scored
     x, y = images.read(slice(None)), images.labels
     with torch.no_grad():
         mine, theirs = student(x), teacher(x)
@@ -56,9 +57,9 @@ def test_the_metrics_are_their_definitions(
 
 def test_the_teacher_is_faithful_to_itself(index: Index, references: Path) -> None:
     made = ready(index, references, "distill")
-    assert made.teacher is not None
+    assert made.loop.teacher is not None
     assert made.teaching is not None
-    network = made.teacher.network
+    network = made.loop.teacher
     with torch.no_grad():
         logits = network(made.scored.read(slice(None))).logits
     found = fidelity.fidelity(network, logits.argmax(1), logits, made.teaching)
@@ -80,9 +81,9 @@ def test_records_carry_it_where_labels_are_shared(index: Index, references: Path
 @pytest.mark.parametrize("method", ["lwf", "scratch"])
 def test_the_source_heads_drift_is_its_definition(index: Index, references: Path, tmp_path: Path, method: str) -> None:
     made = ready(index, references, method, "transfer")
-    assert made.teacher is not None
+    assert made.loop.teacher is not None
     metrics, _ = train_and_score(made)
-    student, teacher, images = made.student.eval(), made.teacher.network, made.scored
+    student, teacher, images = made.student.eval(), made.loop.teacher, made.scored
     distances, same = [], []
     with torch.no_grad():
         for at in range(len(images)):

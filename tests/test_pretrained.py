@@ -17,7 +17,7 @@ from jkbench import plan
 from jkbench.cli import cli
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
-from jkbench.engine.trial import Where, check_fit, make_ready, trained_networks
+from jkbench.engine.setup import Where, check_fit, make_ready, trained_networks
 from jkbench.errors import UserError
 from jkbench.files import data_folder
 from jkbench.models.network import build
@@ -158,7 +158,7 @@ def test_a_task_may_name_the_file_and_its_place_changes_no_hash(folder: Path) ->
     found = networks.obtain(folder, made, image_sets.of_task(task, datasets).source, torch.device("cpu"))
     state = pretrained_state(f"timm:{MODEL}", file)
     assert found.weights == networks.weights_hash(state)
-    assert not found.network.training
+    assert not found.copy().training
 
 
 def test_a_named_file_is_the_teacher_whatever_is_kept_of_its_architecture(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -143,10 +142,10 @@ def test_recipes_are_compared_field_by_field() -> None:
 
 def test_a_second_teacher_of_one_recipe_is_not_taken_over_the_first(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
-    changed = networks.train(found, data, small.CPU, lambda step, steps: None)
+    changed = networks.train(found, data, small.CPU, lambda step, steps: None).copy()
     with torch.no_grad():
-        changed.network.head.bias.add_(1)
-    other = dataclasses.replace(changed, weights=networks.weights_hash(changed.state))
+        changed.head.bias.add_(1)
+    other = networks.TrainedNetwork.of(found, changed, 0.5)
     networks.store(other, data, tmp_path / "b")
     before = path.read_bytes()
     with pytest.raises(UserError, match="another network of the same recipe"):
@@ -225,6 +224,6 @@ def test_a_checkpoint_that_is_none_of_this_training_is_not_gone_on_from(
     mine.write_bytes(
         {"half": content[: len(content) // 2], "another recipe": content, "no checkpoint at all": b"x"}[damage]
     )
-    with pytest.warns(CheckpointWarning, match="begins anew"):
+    with pytest.warns(CheckpointWarning, match="restarting"):
         again = networks.obtain(tmp_path / "parts", found, data, small.CPU)
     assert again.weights == networks.load(tmp_path / "whole", found, data, small.CPU).weights

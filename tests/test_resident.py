@@ -9,7 +9,7 @@ import pytest
 import small
 import torch
 
-from jkbench.data.arrays import Split
+from jkbench.data.arrays import Split, release
 from jkbench.engine import images as image_sets
 from jkbench.engine.trial import run
 from jkbench.plugins.discovery import Index
@@ -36,16 +36,13 @@ def test_streamed_images_are_the_resident_ones(mapped: np.ndarray, monkeypatch: 
     assert streamed.images.untyped_storage().nbytes() == mapped.nbytes, "the map itself, not a copy"
     for index in (slice(1, 4), torch.tensor([4, 0, 0])):
         assert torch.equal(held.read(index), streamed.read(index))
-        assert torch.equal(
-            held.subset(torch.tensor([2, 1])).read(slice(0, 2)), streamed.subset(torch.tensor([2, 1])).read(slice(0, 2))
-        )
     assert b"".join(held.parts(2)) == b"".join(streamed.parts(3))
     assert held.read(slice(0, 5)).stride() == streamed.read(slice(0, 5)).stride(), "one layout: the same kernels"
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say which pages are in memory")
 @pytest.mark.parametrize("some", [False, True])
-def test_what_has_been_read_of_a_map_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: bool) -> None:
+def test_what_has_been_read_of_a_map_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: bool) -> None:
     file = tmp_path / "many.npy"
     np.save(file, np.zeros((2000, 40, 40, 3), dtype=np.uint8))
     whole = Split(np.load(file, mmap_mode="c"), np.arange(2000) % 4)
@@ -54,6 +51,7 @@ def test_what_has_been_read_of_a_map_is_let_go_of(tmp_path: Path, monkeypatch: p
     streamed = image_sets.on_device(split, image_sets.statistics(split), CPU)
     assert in_memory(file) == 0
     assert len(whole.stored[:1000].tobytes()) < 1024 * in_memory(file), "a plain read of the map does stay"
+    release(whole.stored)
     for _ in streamed.parts():
         pass
     streamed.read(torch.arange(len(split)))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from jkbench.engine.signal_store import CHUNK
-from jkbench.engine.signals import Pair, SignalCache, Signals, SignalSettings, TeacherSignals
+from jkbench.engine.signals import Pair, Signals, SignalSettings
+from jkbench.engine.teacher_signals import Signal, SignalCache, TeacherSignals
 from jkbench.errors import UserError
 from jkbench.models.network import Network, build
 from jkbench.plugins.discovery import Index
@@ -34,8 +35,9 @@ def both(index: Index, references: Path) -> tuple[TeacherSignals, Signals]:
     loop, *_ = small.loop_of(small.trial(index, "distill"), references)
     batch = loop.batch(1)
     assert loop.teacher is not None
-    cached = TeacherSignals(loop.teacher, batch, loop.setting, SignalCache(loop.teacher, loop.images, loop.setting))
-    return cached, Signals(loop.teacher, batch.x, batch.y, loop.setting, is_student=False)
+    teacher, setting = loop.teacher, loop.program.setting
+    cached = TeacherSignals(teacher, batch, setting, SignalCache(lambda: teacher, loop.batches.images, setting))
+    return cached, Signals(teacher, batch.x, batch.y, setting, is_student=False)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -50,18 +52,18 @@ def test_cached_signals_equal_live_ones(index: Index, references: Path, name: st
 def test_each_signal_of_the_teacher_is_computed_once_per_image(
     index: Index, references: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, method, _, teacher = small.loop_of(small.trial(index, "jacobian", steps=12), references)
+    loop, method, student, _ = small.loop_of(small.trial(index, "jacobian", steps=12), references)
     seen = 0
     forward = Network.forward
 
     def counted(self: Network, x: Tensor) -> object:
         nonlocal seen
-        seen += len(x) if self is teacher else 0
+        seen += 0 if self is student else len(x)
         return forward(self, x)
 
     monkeypatch.setattr(Network, "forward", counted)
     method.fit(loop)
-    assert len(loop.images) < CHUNK
+    assert len(loop.batches.images) < CHUNK
     assert seen == 2 * CHUNK  # logits and Jacobian, one batch each; twelve steps saw each image nine times
 
 
@@ -80,14 +82,14 @@ def test_changed_inputs_reach_both_networks_and_the_teacher_is_read_live(index: 
     torch.testing.assert_close(of_student.logits, student(x).logits)
 
 
-def test_a_signal_too_large_to_keep_is_computed_live(
+def test_a_signal_too_large_to_cache_is_computed_live(
     index: Index, references: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jkbench.engine.signals.CACHE_LIMIT", 1000)
+    monkeypatch.setattr("jkbench.engine.teacher_signals.CACHE_LIMIT", 1000)
     cached, live = both(index, references)
     torch.testing.assert_close(cached.jacobian(cached.rows("full")), live.jacobian(live.rows("full")))
-    assert cached._cache._kept["jacobian full"] is None
-    assert cached._cache._kept["logits"] is not None
+    assert cached._cache.get(Signal("jacobian full"), slice(None)) is None
+    assert cached._cache.get(Signal("logits"), slice(None)) is not None
 
 
 def test_the_student_reads_the_teachers_rows_and_pixels(index: Index, references: Path) -> None:
@@ -101,9 +103,9 @@ def test_the_student_reads_the_teachers_rows_and_pixels(index: Index, references
     student.eval()  # a per-sample network, so that a row is the row
     outputs = student(x)
     row = torch.autograd.grad(outputs.teacher_logits.gather(1, rows.index).sum(), x, retain_graph=True)[0]
-    live = Signals(student, x, loop.batch(0).y, loop.setting, is_student=True)
+    live = Signals(student, x, loop.batch(0).y, loop.program.setting, is_student=True)
     torch.testing.assert_close(live.jacobian(rows)[:, 0], row.flatten(1))
-    a_map = outputs.maps[loop.setting.pairs[0].student].square().sum(1).flatten(1)
+    a_map = outputs.maps[loop.program.setting.pairs[0].student].square().sum(1).flatten(1)
     pixel = torch.autograd.grad(a_map.gather(1, peaks.pixels[0][:, None]).sum(), x)[0]
     torch.testing.assert_close(live.attention_jacobian(peaks)[0], pixel.flatten(1))
 
@@ -114,7 +116,7 @@ def test_a_students_jacobian_is_per_sample_in_train_mode(index: Index, reference
     network with its batch norms written out as fixed affine maps."""
     loop, _, student, _ = small.loop_of(small.trial(index, "distill"), references)
     batch = loop.batch(0)
-    setting = SignalSettings(loop.setting.pairs, True, mode)  # type: ignore[arg-type]
+    setting = SignalSettings(loop.program.setting.pairs, True, mode)  # type: ignore[arg-type]
     student.train()
     with torch.no_grad():
         student(batch.x)  # running statistics that are not the initial ones
@@ -234,7 +236,7 @@ def test_every_methods_loss_equals_the_formula_written_out(index: Index, referen
     batch = loop.batch(0)
     signals = loop.signals(batch)
     ours = dict(method.loss(batch, *signals))
-    expected = by_hand(name, student, teacher, batch.x, batch.y, loop.setting.pairs)
+    expected = by_hand(name, student, teacher, batch.x, batch.y, loop.program.setting.pairs)
     assert set(ours) == set(expected)
     for term, value in ours.items():
         torch.testing.assert_close(value.detach(), expected[term].detach(), rtol=1e-4, atol=1e-6)

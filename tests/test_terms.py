@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from jkbench.engine import images as image_sets
-from jkbench.engine.trial import make_ready, trained_networks
+from jkbench.engine.setup import make_ready, trained_networks
 from jkbench.papers.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict, write
 from jkbench.plugins.discovery import Index
 

@@ -21,7 +21,7 @@ from jkbench.cli.run import cores
 from jkbench.data.arrays import subset
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
-from jkbench.engine.trial import Where, make_ready, trained_networks
+from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.execute import Machine
 from jkbench.execute.backends import processes
 from jkbench.models.network import build
@@ -74,8 +74,8 @@ def overhead(work: tasks.Task, method: str, folder: Path) -> tuple[float, float,
     ready.method.fit(ready.loop)
     trained = time.perf_counter()
     scoring.score(ready.student, ready.scored, None, (), 1)
-    assert ready.loop.cache is not None
-    signals = ready.loop.cache.seconds
+    assert ready.loop.program.cache is not None
+    signals = ready.loop.program.cache.seconds
     return started - before + signals, ready.loop.trace.step_ms, time.perf_counter() - trained
 
 

@@ -53,7 +53,7 @@ def measure(
 
     from jkbench.engine import environment
     from jkbench.engine import images as image_sets
-    from jkbench.engine.trial import Where
+    from jkbench.engine.setup import Where
     from jkbench.papers.theory import bound_page, measured
 
     more = None if source is None else _more(source, plan.task, index)

@@ -52,7 +52,7 @@ def profile(
 
     from jkbench.engine import environment
     from jkbench.engine.profile import profile as measure
-    from jkbench.engine.trial import Where
+    from jkbench.engine.setup import Where
 
     torch.set_num_threads(threads)
     where = Where(environment.device(device), folder.resolve())

@@ -269,7 +269,7 @@ def train_teacher(plan: Plan, trials: list[Trial], setup: Machine) -> None:
     from jkbench.engine import environment
     from jkbench.engine import images as image_sets
     from jkbench.engine import teacher as networks
-    from jkbench.engine.trial import check_fit
+    from jkbench.engine.setup import check_fit
     from jkbench.execute.progress import Progress
     from jkbench.records import teachers
 

@@ -32,7 +32,7 @@ def measure(
     import torch
 
     from jkbench.engine import environment
-    from jkbench.engine.trial import Where
+    from jkbench.engine.setup import Where
     from jkbench.papers.theory import terms
     from jkbench.report.wording import settings
     from jkbench.tasks.shots import per_class

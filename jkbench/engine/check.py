@@ -24,9 +24,10 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.images import TaskData
 from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.setup import make_ready
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.teacher import TrainedNetwork
-from jkbench.engine.trial import last_lines, make_ready
+from jkbench.engine.trial import last_lines
 from jkbench.errors import UserError
 from jkbench.plan import Trial
 from jkbench.plugins import parameters, review
@@ -182,7 +183,8 @@ class _Run:
     student_gradient: float = 0.0
     term_gradients: dict[str, float] = field(default_factory=dict)
     teacher_gradient: bool = False
-    teacher_moved: bool = False
+    changed: str = ""
+    """How the method changed its teacher or its images."""
     global_state_moved: bool = False
     steps: int = 0
     weights: str = ""
@@ -243,8 +245,8 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     told = f"{', '.join(idle)} trains nothing: is its gradient taken without create_graph?" if idle else ""
     yield Finding("every loss term has a gradient by the student's weights", not idle, told)
     if task.teacher is not None:
-        still = not first.teacher_gradient and not first.teacher_moved
-        yield Finding("gradients never reach the teacher, which stays unchanged", still)
+        still = not first.teacher_gradient and not first.changed
+        yield Finding("gradients never reach the teacher, which stays unchanged", still, first.changed)
     same = first.weights == second.weights and first.terms == second.terms
     seen = "" if same else "other test labels or another global random state gave other numbers"
     yield Finding("the same seed gives the same numbers, whatever the test labels are", same, seen)
@@ -280,21 +282,21 @@ def _global_state() -> tuple[Any, ...]:
 def _train(trial: Trial, data: TaskData, references: dict[str, TrainedNetwork], global_seed: int) -> _Run:
     environment.prepare()
     run = _Run()
-    own = {role: replace(found, network=copy.deepcopy(found.network)) for role, found in references.items()}
     put_back = _set_global(global_seed)
     try:
         before = _global_state()
-        ready = make_ready(trial, torch.device("cpu"), data, own.__getitem__, kind=_Watched)
+        ready = make_ready(trial, torch.device("cpu"), data, references.__getitem__, kind=_Watched)
         loop = ready.loop
         assert isinstance(loop, _Watched)
         loop.watched = run
-        teacher = None if ready.teacher is None else ready.teacher.network
-        start = networks.weights_hash(teacher.state_dict()) if teacher is not None else ""
-        if teacher is not None:
-            teacher.requires_grad_(True)
+        if loop.teacher is not None:
+            loop.teacher.requires_grad_(True)
         with contextlib.suppress(Diverged):  # the finding on finite terms says it
             ready.method.fit(loop)
-        run.teacher_moved = teacher is not None and networks.weights_hash(teacher.state_dict()) != start
+        try:
+            ready.check_unchanged()
+        except UserError as error:
+            run.changed = str(error)
         run.global_state_moved = _global_state() != before
     finally:
         put_back()

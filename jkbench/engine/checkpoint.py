@@ -1,7 +1,8 @@
-"""A training under way, kept beside the network that it will become, so that it can go on in another process.
+"""Checkpoints: a training resumes in another process.
 
-Written whole or not at all every minute, read only by the same recipe over the same images, and gone when the network
-is kept. A training that went on has the bits of one that never stopped (on one device, with the same threads).
+The file lies beside that of the network. It is written atomically every minute, read only by the same recipe over the
+same images, and removed when the network is stored. A resumed training has the bits of one that never stopped (on one
+device, with the same threads).
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from jkbench.errors import UserError
 from jkbench.files import write_atomically
 
 SECONDS = 60.0
-"""Between two checkpoints: what a kill loses at most."""
+"""Between two checkpoints: the most that a kill loses."""
 
 
 class CheckpointWarning(UserWarning):
-    """A training begins anew although there is a checkpoint."""
+    """A training restarts although there is a checkpoint."""
 
 
 class Checkpoint:
-    """The file of one training; ``identity`` (JSON) is what a training that goes on must have in common with it."""
+    """The file of one training; only a training of the same ``identity`` (JSON) resumes from it."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
@@ -35,12 +36,12 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def restore(self, loop: Loop) -> int:
-        """Let the loop go on where the file stands; the steps that are done. 0 without a file, or where it is of
-        another training or damaged: it is then written over."""
+        """Resume the loop, and return how many steps are done: 0 without a file, or where it is damaged or belongs to
+        another training (it is then overwritten)."""
         try:
             held = torch.load(self.path, map_location=loop.device, weights_only=True)
             if held["identity"] != self.identity:
-                self._warn("it is of another training")
+                self._warn("it belongs to another training")
                 return 0
             state = held["state"]
             state["random"] = state["random"].cpu()
@@ -49,17 +50,16 @@ class Checkpoint:
             loop.resume(state)
         except FileNotFoundError:
             return 0
-        except Exception as error:  # whatever is wrong with it
+        except Exception as error:  # any damage
             self._warn(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             return 0
         return int(state["next"])
 
     def _warn(self, reason: str) -> None:
-        told = f"the checkpoint {self.path} is not gone on from ({reason}): the training begins anew"
-        warnings.warn(told, CheckpointWarning, stacklevel=3)
+        warnings.warn(f"ignoring checkpoint {self.path}: {reason}; restarting", CheckpointWarning, stacklevel=3)
 
-    def keep(self, loop: Loop) -> None:
-        """Write the file, where the last one is old enough. A folder that cannot be written is no reason to stop."""
+    def save(self, loop: Loop) -> None:
+        """Write the file if the last one is old enough. A folder that cannot be written does not stop the training."""
         if time.monotonic() - self._written < SECONDS:
             return
         content = io.BytesIO()

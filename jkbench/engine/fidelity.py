@@ -1,12 +1,13 @@
 """Fidelity: how closely a student mimics its teacher, on images that it was not trained on.
 
-The paper's claim is that matching Jacobians makes a student mimic its teacher better, which accuracy alone does not
-show. Where the student's labels are not the teacher's, the head for the teacher's outputs is compared instead: how far
-has it drifted from the teacher while the student learnt other labels?
+The paper claims that matching Jacobians makes a student mimic its teacher better, which accuracy alone does not show.
+Where the labels differ from the teacher's, the head for the teacher's outputs is compared: how far has it drifted from
+the teacher while the student learnt its own labels?
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch.nn import functional
 from jkbench import maths
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, SignalStore
-from jkbench.engine.signals import JacobianRows, SignalCache, Signals, SignalSettings
+from jkbench.engine.signals import JacobianRows, Signals, SignalSettings
+from jkbench.engine.teacher_signals import Signal, SignalCache
 from jkbench.models.network import Network
 
 JACOBIANS = 1000
@@ -26,9 +28,9 @@ JACOBIANS = 1000
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teacher on the scored images: its signals, computed once for all trials.
+    """The teacher's signals on the scored images, computed once for all trials.
 
-    ``some_images``, those at ``some``, are for Jacobians of the correct class: None where the teacher does not know it.
+    ``some_images``, those at ``some``, are for Jacobians of the correct class: None without such a class.
     """
 
     images: ImageSet
@@ -38,17 +40,18 @@ class Teaching:
     some: Tensor
 
 
-def teaching(teacher: Network, images: ImageSet, setting: SignalSettings, store: SignalStore | None) -> Teaching:
-    """The teacher's side of a comparison; kept in ``store``, whose images are these."""
+def teaching(
+    teacher: Callable[[], Network], images: ImageSet, setting: SignalSettings, store: SignalStore | None
+) -> Teaching:
+    """The teacher's side of a comparison; cached in ``store``, whose images are these. ``teacher`` makes a copy."""
     count = min(JACOBIANS, len(images))
     some = (np.arange(count) * len(images)) // count  # images are ordered by class
-    index = torch.from_numpy(some).to(images.device)
     return Teaching(
         images=images,
         setting=setting,
         all_images=SignalCache(teacher, images, setting, store),
-        some_images=SignalCache(teacher, images.subset(index), setting, store, some) if setting.same_labels else None,
-        some=index,
+        some_images=SignalCache(teacher, images, setting, store, some) if setting.same_labels else None,
+        some=torch.from_numpy(some).to(images.device),
     )
 
 
@@ -61,15 +64,15 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
     ``jacobian_cosine``: mean cosine of ∇T_c and ∇S_c.
     """
     images, every = teacher.images, slice(None)
-    theirs = teacher.all_images.get("logits", lambda live: live.logits, every)
-    assert theirs is not None, "logits are never too large to keep"
+    theirs = teacher.all_images.get(Signal("logits"), every)
+    assert theirs is not None, "logits are never too large to cache"
     if teacher.some_images is None:
         return source_drift(comparable, theirs)
     found = {
         "agreement": float((predicted == theirs.argmax(1)).double().mean()),
         "logit_distance": logit_distance(comparable, theirs),
     }
-    rows = teacher.some_images.get("jacobian correct", lambda live: live.jacobian(live.rows("correct")), every)
+    rows = teacher.some_images.get(Signal("jacobian correct"), every)
     if rows is not None:
         of_teacher = rows[:, 0].double()
         of_student = torch.empty_like(of_teacher)

@@ -1,7 +1,8 @@
-"""Images as one uint8 array, on the device where they fit, normalised as they are read."""
+"""Images as one uint8 array, on the device where they fit, normalised when read."""
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -24,11 +25,11 @@ from jkbench.tasks.task import Images, Task
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and labels N that are read to a device, normalised by the channel statistics there.
+    """Images and labels N, normalised by the channel statistics on the device when read.
 
-    ``images`` are M×C×H×W uint8, channels last in memory: on the device, or where they do not fit there the map of a
-    prepared file (``stored``), of which ``at`` (N positions on the host; None for all) says what is meant. What is read
-    is the same, and what has been read of a map is let go of.
+    ``images`` are M×C×H×W uint8, channels last in memory: on the device, or the array that they are ``stored`` in
+    (often a memory map), of which ``at`` (N positions on the host; None for all) selects them. What is read is the
+    same; pages that were read of a map are released.
     """
 
     images: Tensor
@@ -43,11 +44,11 @@ class ImageSet:
 
     @property
     def device(self) -> torch.device:
-        """Where images are read to."""
+        """The device that images are read to."""
         return self.mean.device
 
     def pixels(self, index: Tensor | slice) -> Tensor:
-        """The images at these positions as they are, B×C×H×W uint8, on the device."""
+        """The raw images at these positions, B×C×H×W uint8, on the device."""
         if isinstance(index, Tensor) and self.images.device != index.device:
             index = index.to(self.images.device)
         if self.at is not None:
@@ -63,12 +64,13 @@ class ImageSet:
         """Normalised float32 images at these positions, B×C×H×W."""
         return (self.pixels(index).float() / 255 - self.mean) / self.std
 
-    def subset(self, index: Tensor) -> ImageSet:
-        """The images at these positions, as a set of its own."""
-        return ImageSet(self.pixels(index), self.labels[index], self.mean, self.std)
+    @property
+    def written(self) -> bool:
+        """Whether something wrote into images or labels in place since they were read."""
+        return bool(self.images._version or self.labels._version)
 
     def parts(self, size: int | None = None) -> Iterator[bytes]:
-        """All pixels, image by image and channel by channel, some at a time: for a hash."""
+        """All pixels, image by image and channel by channel, in parts: for a hash."""
         size = size or at_once(self.images.shape)
         for start in range(0, len(self), size):
             yield self.pixels(slice(start, start + size)).cpu().numpy().tobytes()
@@ -93,7 +95,7 @@ _WHOLE: dict[tuple[Path, str, int | None], LoadedDataset] = {}
 
 
 def _whole(source: Plugin, size: int | None) -> LoadedDataset:
-    """All of a data set, loaded once a process."""
+    """A whole data set, loaded once a process."""
     key = (source.path, source.code, size)
     if key not in _WHOLE:
         _WHOLE[key] = _load(source, size)
@@ -115,6 +117,11 @@ def _load(source: Plugin, size: int | None) -> LoadedDataset:
     arrays.check_every_class(source.name, splits, len(dataset.classes))
     splits = {name: arrays.canonical(split) for name, split in splits.items()}
     return LoadedDataset(splits, tuple(dataset.classes), content_hash.content(splits))
+
+
+def forget() -> None:
+    """Load data sets anew: something wrote into their images."""
+    _WHOLE.clear()
 
 
 def images(source: Plugin, wanted: Images) -> LoadedDataset:
@@ -160,23 +167,37 @@ def statistics(train: Split) -> tuple[Tensor, Tensor]:
 
 
 def on_device(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> ImageSet:
-    """A split on the device where it fits; else read from where it is stored, to the same numbers."""
+    """A split on the device where it fits; else `streamed`, to the same numbers."""
     mean, std = (statistic.to(device) for statistic in normalisation)
     labels = torch.from_numpy(split.labels).long().to(device)
     fits = int(np.prod(split.shape)) <= room(device)
     if fits and split.at is None and device.type == "cpu" and split.stored.flags.writeable:
         return ImageSet(_channels_first(split.stored), labels, mean, std)  # nothing is copied
     if fits:
-        images = split.images  # of a map, memory of our own is made once
+        images = split.images
         images = np.array(images) if images is split.stored else images
         return ImageSet(_channels_first(images).to(device), labels, mean, std)
-    stored = split.stored if split.stored.flags.writeable else split.stored.copy()
+    return streamed(split, normalisation, device)
+
+
+def streamed(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> ImageSet:
+    """A split that stays where it is stored: `ImageSet.read` brings images to the device.
+
+    A memory map is opened anew, so that whatever writes into it reaches no other set of images.
+    """
+    mean, std = (statistic.to(device) for statistic in normalisation)
+    labels = torch.from_numpy(split.labels).long().to(device)
+    stored = split.stored
+    if isinstance(stored, np.memmap) and isinstance(stored.base, mmap.mmap) and stored.filename is not None:
+        stored = np.memmap(stored.filename, stored.dtype, "c", stored.offset, stored.shape)
+    elif not stored.flags.writeable:
+        stored = stored.copy()
     at = None if split.at is None else torch.from_numpy(split.at)
     return ImageSet(_channels_first(stored), labels, mean, std, at, stored)
 
 
 def pixel_hash(split: Split, images: ImageSet) -> str:
-    """A hash of all pixels and labels of a split, which resides as ``images``; of many it is not taken twice."""
+    """A hash of all pixels and labels of a split, which are read as ``images``; computed once for a large split."""
 
     def take() -> str:
         return hashing.of_parts(chain(images.parts(), [images.labels.cpu().numpy().tobytes()]))
@@ -191,13 +212,13 @@ def _channels_first(images: NDArray[np.uint8]) -> Tensor:
 
 
 def room(device: torch.device) -> int:
-    """Bytes that the images of one split may take: a quarter of a GPU's free memory, 256 MiB of a host's."""
+    """Bytes that the images of one split may take: a quarter of a GPU's free memory, or 256 MiB of the host's."""
     return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 2**28
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """All images of a task: what the student learns and is scored on, and what the teacher knows."""
+    """All images of a task: what the student learns and is scored on, and what the teacher was trained on."""
 
     target: LoadedDataset
     source: LoadedDataset

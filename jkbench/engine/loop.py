@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from jkbench import hashing
 from jkbench.engine.augmentation import augmented
 from jkbench.engine.images import ImageSet
-from jkbench.engine.signals import Batch, SignalCache, Signals, SignalSettings, TeacherSignals
-from jkbench.models.network import Network
-from jkbench.plugins.method import Method
+from jkbench.engine.signals import Batch, Signals
+from jkbench.engine.step import Loss, Step, Terms
 from jkbench.seeds import numpy_stream, seed_of
 from jkbench.tasks.task import Training
 
@@ -30,7 +29,7 @@ class Diverged(Exception):
 
 
 class TimedOut(Exception):
-    """The trial took longer than it was given."""
+    """The trial took longer than its time limit."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Start:
 
 
 def batches(images: int, training: Training, seed: int) -> list[NDArray[np.int64]]:
-    """The positions of every batch of a training, from the stream ``order``.
+    """The index of every batch of a training, from the stream ``order``.
 
     Every epoch is one permutation cut into equal parts of at most ``training.batch`` images (sizes differ by one),
     so that every image is seen once an epoch and no batch is a lone image.
@@ -61,13 +60,41 @@ def batches(images: int, training: Training, seed: int) -> list[NDArray[np.int64
     return order[:total]
 
 
-def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """The optimiser that a training names."""
-    common = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    if training.optimiser == "sgd":
-        return torch.optim.SGD(parameters, momentum=training.momentum, **common)  # type: ignore[arg-type]
-    kind = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
-    return kind(parameters, fused=True, **common)  # type: ignore[arg-type]
+class Batches:
+    """The batches of a training, and what depends on the step alone: order, views, learning rate."""
+
+    def __init__(self, images: ImageSet, training: Training, seed: int) -> None:
+        self.images = images
+        self.training = training
+        self.seed = seed
+        self.order = batches(len(images), training, seed)
+        self.noise = torch.Generator(images.device).manual_seed(seed_of("noise", seed))
+        index = torch.from_numpy(np.concatenate(self.order)).to(images.device)  # uploaded once
+        self._index = index.split([len(part) for part in self.order])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The images of one step."""
+        index = self._index[step]
+        x = self.images.read(index)
+        if self.training.augment is not None:
+            x = augmented(x, self.training.augment, torch.Generator().manual_seed(seed_of("augment", self.seed, step)))
+        return Batch(x, self.images.labels[index], index, step, self.noise)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of one step: it drops once."""
+        drop = self.training.drop_at
+        if drop is not None and self.training.steps is None:
+            drop *= len(self) // (self.training.epochs or 1)
+        dropped = drop is not None and step >= drop
+        return self.training.learning_rate * (self.training.drop_factor if dropped else 1.0)
+
+    @property
+    def order_hash(self) -> str:
+        """The hash of all batches, in order."""
+        return hashing.of_bytes(*(part.astype("<i8").tobytes() + b"|" for part in self.order))
 
 
 @dataclass
@@ -82,44 +109,25 @@ class Trace:
 
     @property
     def step_ms(self) -> float:
-        """Median milliseconds a step, the first tenth (warm-up) apart."""
-        kept = self.step_seconds[len(self.step_seconds) // 10 :]
-        return float(np.median(kept)) * 1000 if kept else 0.0
+        """Median milliseconds a step, without the first tenth (warm-up)."""
+        steady = self.step_seconds[len(self.step_seconds) // 10 :]
+        return float(np.median(steady)) * 1000 if steady else 0.0
 
 
 class Loop:
-    """A training under way: iterate for (batch, student's signals, teacher's signals), and `step` once for each.
+    """A training: iterate for (batch, student's signals, teacher's signals), and `step` once for each.
 
     Raises `Diverged` at a non-finite loss and `TimedOut` after ``timeout`` seconds.
     """
 
-    def __init__(
-        self,
-        images: ImageSet,
-        student: Network,
-        training: Training,
-        setting: SignalSettings,
-        seed: int,
-        teacher: Network | None = None,
-        cache: SignalCache | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        self.images = images
-        self.student = student
-        self.training = training
-        self.seed = seed
-        self.setting = setting
-        self.teacher = teacher
-        self.cache = cache
+    def __init__(self, batches: Batches, program: Step, timeout: float | None = None) -> None:
+        self.batches = batches
+        self.program = program
         self.timeout = timeout
-        self.device = images.device
-        self.order = batches(len(images), training, seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed_of("noise", seed))
-        self.inputs: Callable[[Batch], Tensor] = lambda batch: batch.x
-        self.modules: Mapping[str, nn.Module] = {}
+        self.student, self.teacher = program.student, program.teacher
+        self.noise = batches.noise
+        self.device = batches.images.device
         self.trace = Trace()
-        self._optimiser: torch.optim.Optimizer | None = None
-        self._parameters: list[nn.Parameter] = []
         self._at = 0
         self._stepped = True
         self._clocked = 0.0
@@ -127,69 +135,29 @@ class Loop:
         self._signals_before = 0.0
         self._student_signals: Signals | None = None
 
-    @property
-    def order_hash(self) -> str:
-        """The hash of all batches, in order."""
-        return hashing.of_bytes(*(part.astype("<i8").tobytes() + b"|" for part in self.order))
-
-    @property
-    def drop_step(self) -> int | None:
-        """The step at which the learning rate drops."""
-        at = self.training.drop_at
-        if at is None or self.training.steps is not None:
-            return at
-        return at * (len(self.order) // (self.training.epochs or 1))
-
-    def prepare(self, inputs: Callable[[Batch], Tensor], modules: Mapping[str, nn.Module]) -> None:
-        """Take a method's inputs and modules, and build the optimiser over all that is trained."""
-        self.inputs = inputs
-        self.modules = modules
-        trained: list[nn.Module] = [self.student, *modules.values()]
-        self._parameters = [p for module in trained for p in module.parameters() if p.requires_grad]
-        self._optimiser = optimiser(self._parameters, self.training)
-
-    @property
-    def trainable_parameters(self) -> int:
-        """Numbers that are trained: student, heads and the method's modules."""
-        return sum(parameter.numel() for parameter in self._parameters)
+    def __len__(self) -> int:
+        return len(self.batches)
 
     def batch(self, step: int) -> Batch:
         """The images of one step."""
-        index = torch.from_numpy(self.order[step]).to(self.device)
-        x = self.images.read(index)
-        if self.training.augment is not None:
-            x = augmented(x, self.training.augment, torch.Generator().manual_seed(seed_of("augment", self.seed, step)))
-        return Batch(x, self.images.labels[index], index, step, self.noise)
+        return self.batches[step]
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
-        """Student's and teacher's signals on what the method makes both networks see."""
-        version = batch.x._version
-        x = self.inputs(batch)
-        # a method may also write into the images
-        unchanged = x is batch.x and batch.x._version == version and self.training.augment is None
-        # what a Jacobian pass can take again is kept until a step has shown that the loss takes none
-        recorded = self._student_signals is None or self._student_signals.took_jacobian
-        student = Signals(self.student, x, batch.y, self.setting, True, self.modules, recorded)
+        """Student's and teacher's signals on what the method shows both networks."""
+        # what a Jacobian pass can reuse is recorded until a step has shown that the loss takes none
+        record = self._student_signals is None or self._student_signals.took_jacobian
+        student, teacher = self.program.signals(batch, record)
         self._student_signals = student
-        if self.teacher is None:
-            return student, None
-        if unchanged and self.cache is not None:
-            return student, TeacherSignals(self.teacher, batch, self.setting, self.cache)
-        return student, Signals(self.teacher, x, batch.y, self.setting, False)
-
-    def __len__(self) -> int:
-        return len(self.order)
+        return student, teacher
 
     def __iter__(self) -> Iterator[tuple[Batch, Signals, Signals | None]]:
-        self.student.train()
-        for module in self.modules.values():
+        for module in (self.student, *self.program.modules.values()):
             module.train()
         began = time.perf_counter()
-        self._signals_before = 0.0 if self.cache is None else self.cache.seconds
-        for step in range(self._first, len(self.order)):
+        self._signals_before = self._signals_so_far
+        for step in range(self._first, len(self)):
             self._at = step
             self._stepped = False
-            self._set_rate(step)
             batch = self.batch(step)
             yield batch, *self.signals(batch)
             if not self._stepped:
@@ -198,47 +166,56 @@ class Loop:
         self.release()
         self.trace.seconds = time.perf_counter() - began
 
+    def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
+        """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
+        if self._stepped:
+            raise RuntimeError("loop.step() was called twice on a batch: the budget is one step a batch")
+        found = self.program.update(terms, self.batches.rate(self._at))
+        self._stepped = True
+        self.trace.steps += 1
+        self._note(found)
+
+    def unbudgeted_step(self, loss: Loss, step: int = 0) -> None:
+        """One optimiser step on the batch of ``step`` outside the budget: to measure what a step costs."""
+        batch = self.batch(step)
+        self.program.update(loss(batch, *self.signals(batch)), self.batches.rate(step))
+
     def release(self) -> None:
-        """Of the last step's graph and gradients, which nobody reads any more."""
+        """Free the last step's graph and gradients."""
         self._student_signals = None
-        for parameter in self._parameters:
-            parameter.grad = None
+        self.program.release()
+
+    @property
+    def _signals_so_far(self) -> float:
+        return 0.0 if self.program.cache is None else self.program.cache.seconds
 
     @property
     def signals_seconds(self) -> float:
-        """Spent on the teacher's signals since the loop began: no part of the training's time."""
-        return 0.0 if self.cache is None else self.cache.seconds - self._signals_before
+        """Spent on the teacher's signals since the loop began: not part of the training's time."""
+        return self._signals_so_far - self._signals_before
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, after the present one: for going on in another process."""
-        assert self._optimiser is not None
+        """All that the next step depends on, so that another process can resume."""
         return {
             "next": self._at + 1,
             "student": self.student.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": self.program.optimiser.state_dict(),
             "random": torch.get_rng_state(),
             "random_gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state` of the same training, after `prepare`."""
-        assert self._optimiser is not None
+        """Continue from a `state` of the same training."""
         self.student.load_state_dict(state["student"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self.program.optimiser.load_state_dict(state["optimiser"])
         self._first = int(state["next"])
-        torch.set_rng_state(state["random"])  # last: nothing is drawn from it where the rest has failed
+        torch.set_rng_state(state["random"])  # last: nothing is drawn where the rest has failed
         if state["random_gpu"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_gpu"], self.device)
 
-    def _set_rate(self, step: int) -> None:
-        assert self._optimiser is not None
-        dropped = self.drop_step is not None and step >= self.drop_step
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * (self.training.drop_factor if dropped else 1.0)
-
     def _clock(self, step: int, began: float) -> None:
         now = time.perf_counter()
-        if self.device.type == "cuda" and step % 20 and step + 1 < len(self.order):
+        if self.device.type == "cuda" and step % 20 and step + 1 < len(self):
             return
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -247,45 +224,18 @@ class Loop:
         self.trace.step_seconds += [(spent - self._clocked) / steps] * steps
         self._clocked = spent
         if self.timeout is not None and spent - self.signals_seconds > self.timeout:
-            raise TimedOut(f"stopped after {spent:.0f} s, at step {step + 1} of {len(self.order)}")
+            raise TimedOut(f"stopped after {spent:.0f} s, at step {step + 1} of {len(self)}")
 
-    def unbudgeted_step(self, method: Method, step: int = 0) -> None:
-        """One optimiser step on the batch of ``step`` outside the budget: for measuring what a step costs."""
-        batch = self.batch(step)
-        self._stepped = False
-        self.step(method.loss(batch, *self.signals(batch)))
-
-    def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
-        """One optimiser step on the sum of the terms. Raises ValueError where there is no term or one is no scalar."""
-        if self._stepped:
-            raise RuntimeError("loop.step() was called twice on a batch: the budget is one step a batch")
-        assert self._optimiser is not None
-        named = list(terms)
-        if not named:
-            raise ValueError("the loss has no term: yield at least one (name, tensor)")
-        for name, term in named:
-            if not isinstance(term, Tensor) or term.ndim:
-                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
-                raise ValueError(f"loss term {name!r} is not a scalar tensor but {shape}")
-        total = torch.stack([term for _, term in named]).sum()
-        self._optimiser.zero_grad(set_to_none=True)
-        # only the weights: the graph reaches the input too, whose gradient nobody reads
-        torch.autograd.backward(total, inputs=self._parameters)
-        self._optimiser.step()
-        self._stepped = True
-        self.trace.steps += 1
-        self._note(named, total)
-
-    def _note(self, named: list[tuple[str, Tensor]], total: Tensor) -> None:
-        """Read the curves now and then, and look whether the loss is still finite (at every step on CPU)."""
-        every = max(1, len(self.order) // CURVE_POINTS)
-        reading = self._at % every == 0 or self._at == len(self.order) - 1
+    def _note(self, terms: Terms) -> None:
+        """Read the curves now and then, and test whether the loss is finite (at every step on CPU)."""
+        every = max(1, len(self) // CURVE_POINTS)
+        reading = self._at % every == 0 or self._at == len(self) - 1
         if not reading and self.device.type == "cuda":
             return
-        if not math.isfinite(total.item()):
-            bad = [name for name, term in named if not math.isfinite(term.item())]
+        if not math.isfinite(torch.stack([term for _, term in terms]).sum().item()):
+            bad = [name for name, term in terms if not math.isfinite(term.item())]
             raise Diverged(f"the loss is not finite at step {self._at + 1}: {', '.join(bad) or 'the sum of its terms'}")
         if reading:
             self.trace.curve_steps.append(self._at)
-            for name, term in named:
+            for name, term in terms:
                 self.trace.curves.setdefault(name, []).append(float(f"{term.item():.6g}"))

@@ -24,8 +24,9 @@ from torch.utils.flop_counter import flop_registry
 from jkbench.engine import environment
 from jkbench.engine import images as image_sets
 from jkbench.engine.loop import Loop
+from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.signals import Batch, Signals
-from jkbench.engine.trial import Ready, Where, make_ready, trained_networks
+from jkbench.engine.step import Step
 from jkbench.maths import cross_entropy
 from jkbench.plan import Trial
 from jkbench.plugins.method import Method
@@ -156,9 +157,9 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     """
     environment.prepare()
     limits = ceilings(where.device)
-    plain = _ready(trials[0], where)
-    plain.loop.prepare(lambda batch: batch.x, {})
-    named: list[tuple[str, Loop, Method]] = [("cross-entropy", plain.loop, _CrossEntropy())]
+    plain = _ready(trials[0], where).loop
+    step = Step(plain.student, trials[0].task.student.training, plain.program.setting)
+    named: list[tuple[str, Loop, Method]] = [("cross-entropy", Loop(plain.batches, step), _CrossEntropy())]
     for trial in trials:
         ready = _ready(trial, where)
         named.append((trial.row.label, ready.loop, ready.method))
@@ -166,7 +167,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     times: list[list[float]] = [[] for _ in named]
     for _ in range(WARM_UP + STEPS):
         for taken, (_, loop, method) in zip(times, named, strict=True):
-            taken += _seconds(partial(loop.unbudgeted_step, method), where.device, 1)
+            taken += _seconds(partial(loop.unbudgeted_step, method.loss), where.device, 1)
     costs = []
     for _, loop, _ in named:
         loop.release()
@@ -174,7 +175,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
         environment.trim()
         environment.reset_peak_memory(where.device)
         before = environment.peak_memory_mb(where.device)
-        loop.unbudgeted_step(method)
+        loop.unbudgeted_step(method.loss)
         peak = environment.peak_memory_mb(where.device)
         loop.release()
         median = statistics.median(taken[WARM_UP:])
@@ -182,7 +183,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
             StepCost(
                 label=label,
                 milliseconds=1000 * median,
-                images_per_second=len(loop.order[0]) / median,
+                images_per_second=len(loop.batches.order[0]) / median,
                 operations=operations,
                 bytes=moved,
                 step_memory_mb=peak - before,
@@ -198,8 +199,8 @@ def _ready(trial: Trial, where: Where) -> Ready:
 
 
 def _count(loop: Loop, method: Method) -> tuple[float, float]:
-    """Operations and bytes of one step, with the teacher's signals already kept."""
-    loop.unbudgeted_step(method)
+    """Operations and bytes of one step, with the teacher's signals cached."""
+    loop.unbudgeted_step(method.loss)
     with _Counter() as counter:
-        loop.unbudgeted_step(method)
+        loop.unbudgeted_step(method.loss)
     return float(counter.operations), float(counter.bytes)

@@ -1,14 +1,14 @@
-"""The teacher's signals on disk: one number for each image of a data set, computed once for all trials and processes.
+"""The teacher's signals on disk: one value for each image of a split, computed once for all trials and processes.
 
-A signal (logits, one attention map, rows of the Jacobian, an attention-Jacobian) has a folder of its own under the
-cache, named by the hash of all that decides its values: teacher, images, estimator, device, torch. In it:
+A signal (logits, one attention map, rows of the Jacobian, an attention-Jacobian) has a folder of its own in the cache,
+named by the hash of what its values depend on: teacher, images, estimator, layer, size, device, torch. It holds:
 
-* ``identity.json``: what the hash was taken of. A folder whose identity is another's is refused.
-* ``rows.bin``: the values as float32, in the order in which they were computed, appended and never rewritten.
-* ``index.bin``: for each image of the data set where its row is, and the row's checksum.
+* ``identity.json``: what was hashed. A folder with a different identity is refused.
+* ``rows.bin``: the values as float32, appended in the order in which they were computed, never rewritten.
+* ``index.bin``: for each image of the split, its row and the row's checksum.
 
-Rows are written some at a time, before the index names them, by ordinary writes (a full disk is then an error, not a
-signal), and read through a memory map, which all processes share. A row whose checksum does not fit is computed again.
+Rows are written in blocks, before the index names them, with ordinary writes (so that a full disk raises an error, not
+SIGBUS), and read through a memory map that all processes share. A row with a wrong checksum is computed again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +32,24 @@ from jkbench.files import locked, write_atomically
 
 Values = NDArray[np.float32]
 Positions = NDArray[np.int64]
+"""Of images in their split, whose order is that of the store."""
 
 CHUNK = 64
-"""Images that a signal is computed of at once."""
+"""Images that a signal is computed on at once."""
 BLOCK, HELD = 2**25, 2**26
-"""Bytes of a signal that are computed before they are written; and that are held in memory, not read from the map."""
+"""Bytes of a signal that are computed before they are written; and the most that is read into memory at once."""
 
 _ENTRY = np.dtype([("row", "<i8"), ("checksum", "<u4")])
 _NONE = -1
 
 
 class CacheWarning(UserWarning):
-    """The cache of signals does not help: everything is right, and slower."""
-
-
-@dataclass(frozen=True)
-class SignalStore:
-    """All signals of one teacher on one set of images, in ``folder`` beside those of others.
-
-    ``identity`` is JSON; ``images`` is the set's size.
-    """
-
-    folder: Path
-    identity: dict[str, Any]
-    images: int
-
-    def signal(self, name: str) -> CachedSignal:
-        """One signal by name."""
-        identity = {**self.identity, "signal": name}
-        return CachedSignal(self.folder / hashing.of_value(identity), identity, self.images)
+    """The cache of signals cannot be used: the numbers are right, and take longer."""
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Values N×… that stay in their file: ``rows`` N of ``values`` M×D, read as they are asked for."""
+    """Values N×… that stay in their file: ``rows`` N of ``values`` M×D, read when indexed."""
 
     values: NDArray[np.float32]
     rows: Positions
@@ -73,11 +57,11 @@ class Mapped:
 
     @property
     def nbytes(self) -> int:
-        """What all of them would take."""
+        """Bytes of all of them."""
         return 4 * len(self.rows) * int(np.prod(self.shape))
 
     def __getitem__(self, index: Positions | slice | int) -> Values:
-        """A copy of the values at these places; what has been read of the file is let go of."""
+        """A copy of the values at these rows; the pages that were read are released."""
         rows = self.rows[index]
         found = np.array(self.values[rows]).reshape(*np.shape(rows), *self.shape)
         release(self.values)
@@ -93,26 +77,34 @@ def _images_of(size: int, shape: tuple[int, ...]) -> int:
     return max(1, size // (4 * CHUNK * int(np.prod(shape)))) * CHUNK
 
 
-class CachedSignal:
-    """One signal on disk."""
+@dataclass(frozen=True)
+class SignalStore:
+    """Signals of one teacher on the ``images`` images of a split: each is in a folder of its own in ``folder``.
 
-    def __init__(self, folder: Path, identity: dict[str, Any], images: int) -> None:
-        self.folder = folder
-        self.identity = identity
-        self.images = images
+    ``identity`` is JSON: what the values depend on.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+    images: int
+
+    def signal(self, name: object) -> SignalStore:
+        """The store of one signal."""
+        identity = {**self.identity, "signal": str(name)}
+        return replace(self, folder=self.folder / hashing.of_value(identity), identity=identity)
 
     def obtain(self, positions: Positions, compute: Callable[[Positions], Values]) -> Values | Mapped:
-        """The values at these images, N×…: the kept ones, the rest by ``compute`` and kept from now on.
+        """The values of one signal at these images, N×…: read where they are cached, else computed and cached.
 
-        An array, or where that would be larger than `HELD` the map of the file. Where the cache cannot be written all
-        of the rest is computed all the same, and a `CacheWarning` says what to do. `UserError` where the folder holds
-        another signal than its name says.
+        An array, or a map of the file where the array would be larger than `HELD`. Where the cache cannot be written,
+        the values are computed nevertheless and a `CacheWarning` says what to do. `UserError` where the folder holds
+        a different signal.
         """
         self._check_identity()
         held: dict[int, Values] = {}
-        with self._alone() as writable:
-            kept = self._read(positions)
-            missing = positions[kept.rows == _NONE]
+        with self._locked() as writable:
+            cached = self._read(positions)
+            missing = positions[cached.rows == _NONE]
             while len(missing):
                 count = CHUNK if (shape := self._shape()) is None else _images_of(BLOCK, shape)
                 part, missing = missing[:count], missing[count:]
@@ -121,17 +113,17 @@ class CachedSignal:
                 if not writable:
                     held |= dict(zip(part.tolist(), computed, strict=True))
                 elif not len(missing):
-                    kept = self._read(positions)
-        lost = [at for at, row in zip(positions.tolist(), kept.rows, strict=True) if row == _NONE and at not in held]
-        if lost:  # written, and not to be read again
+                    cached = self._read(positions)
+        lost = [at for at, row in zip(positions.tolist(), cached.rows, strict=True) if row == _NONE and at not in held]
+        if lost:  # written, but unreadable
             held |= dict(zip(lost, np.ascontiguousarray(compute(np.array(lost)), dtype="<f4"), strict=True))
         if not held:
-            return kept if kept.nbytes > HELD else kept[:]
-        return np.stack([held[at] if at in held else kept[place] for place, at in enumerate(positions.tolist())])
+            return cached if cached.nbytes > HELD else cached[:]
+        return np.stack([held[at] if at in held else cached[index] for index, at in enumerate(positions.tolist())])
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Nobody else computes this signal meanwhile; False where nothing can be written."""
+    def _locked(self) -> Iterator[bool]:
+        """Keep other processes from computing this signal meanwhile; False where nothing can be written."""
         with ExitStack() as held:
             writable = True
             try:
@@ -145,7 +137,7 @@ class CachedSignal:
         path = self.folder / "identity.json"
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
-        except OSError:  # not there; or not to be read, and then not to be written either
+        except OSError:  # missing, or unreadable and then unwritable too
             return
         except ValueError as error:
             raise UserError(f"the cached signals in {self.folder} cannot be read: {error}", _delete(path)) from None
@@ -154,12 +146,10 @@ class CachedSignal:
         other = [key for key in {**held, **self.identity} if held.get(key) != self.identity.get(key)]
         if other:
             told = ", ".join(f"{key} {held.get(key)!r}, not {self.identity.get(key)!r}" for key in sorted(other))
-            raise UserError(
-                f"the cached signals in {self.folder} are others than their name says: {told}", _delete(path)
-            )
+            raise UserError(f"{self.folder} holds a different signal than its name says: {told}", _delete(path))
 
     def _index(self) -> NDArray[Any]:
-        """For each image its row and checksum; row −1 where there is none."""
+        """Each image's row and checksum; row −1 where there is none."""
         index = np.zeros(self.images, dtype=_ENTRY)
         index["row"] = _NONE
         path = self.folder / "index.bin"
@@ -169,7 +159,7 @@ class CachedSignal:
         return index
 
     def _shape(self) -> tuple[int, ...] | None:
-        """The shape of one value; None where it is not there, or no shape."""
+        """The shape of one value; None where the file is missing or holds no shape."""
         try:
             shape = tuple(int(size) for size in json.loads((self.folder / "shape.json").read_text()))
         except (OSError, ValueError, TypeError):
@@ -177,7 +167,7 @@ class CachedSignal:
         return shape if all(size > 0 for size in shape) else None
 
     def _read(self, positions: Positions) -> Mapped:
-        """What is kept and sound of these images."""
+        """The sound cached values of these images."""
         try:
             return self._sound(positions)
         except OSError as error:
@@ -208,11 +198,11 @@ class CachedSignal:
                 release(values)
         release(values)
         if damaged:
-            _warn(f"{damaged} cached signals in {self.folder} are damaged: they are computed again")
+            _warn(f"{damaged} cached signals in {self.folder} are damaged: computing them again")
         return Mapped(values, rows, shape)
 
     def _add(self, positions: Positions, computed: Values) -> bool:
-        """Keep these; whether that could be done."""
+        """Write these; False where that fails."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if self._shape() != computed.shape[1:]:
@@ -221,7 +211,7 @@ class CachedSignal:
                 write_atomically(self.folder / "identity.json", json.dumps(self.identity, indent=1, sort_keys=True))
             size = computed[0].nbytes
             with (self.folder / "rows.bin").open("ab") as stream:
-                first = -(-stream.tell() // size)  # a row that a kill left half-written is passed over
+                first = -(-stream.tell() // size)  # skip a row that a kill left half-written
                 stream.write(b"\0" * (first * size - stream.tell()))
                 stream.write(computed.tobytes())
             index = self._index()
@@ -238,13 +228,13 @@ class CachedSignal:
 
     def _unwritable(self, reason: str) -> None:
         _warn(
-            f"the cache of signals {self.folder.parent} cannot be used: {reason}. The run goes on without it.\n"
-            "  hint: set JKBENCH_CACHE to a folder with room and permission"
+            f"the cache of signals {self.folder.parent} cannot be used: {reason}. Continuing without it.\n"
+            "  hint: set JKBENCH_CACHE to a writable folder with free space"
         )
 
 
 def _delete(path: Path) -> str:
-    return f"delete {path.parent}: it will be computed again"
+    return f"delete {path.parent}: its signal will be computed again"
 
 
 def _warn(message: str) -> None:

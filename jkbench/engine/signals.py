@@ -1,32 +1,25 @@
-"""Signals: what a loss may read of a network on one batch. Nothing is computed that is not asked for.
+"""Signals: what a loss may read of a network on one batch. Only what is read is computed.
 
-The teacher's signals on unchanged images are computed once per image and kept; on changed inputs they are computed
-live. A method does not see the difference.
+The teacher's signals on unchanged images are cached (`jkbench.engine.teacher_signals`); on changed inputs they are
+computed live. A method does not see the difference.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.engine.images import ImageSet
-from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.errors import UserError
 from jkbench.models.batchnorm import batch_norm_statistics, norms
 from jkbench.models.network import Network, Outputs
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
-
-CACHE_LIMIT = 2**30
-"""Bytes that one kept signal of one subset may take, on disk or on a device; a larger one is computed live."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one step: normalised B×C×H×W, labels B, and their positions B in the regime's subset."""
+    """The images of one step: normalised B×C×H×W, their labels B, and their index B in the regime's subset."""
 
     x: Tensor
     y: Tensor
@@ -113,7 +106,7 @@ class Signals:
         modules: Mapping[str, nn.Module] | None = None,
         record: bool = True,
     ) -> None:
-        """``record``: keep what a Jacobian pass can take again; without it, a pass that is asked for costs one more."""
+        """``record``: keep what a Jacobian pass can reuse; without it, a Jacobian costs one more pass."""
         self._network = network
         self._x = x.detach().requires_grad_()
         self._y = y
@@ -135,9 +128,9 @@ class Signals:
             return self._network(self._x), None
         if self._setting.batch_norm != "per-sample" or not self._record:
             return self._network(self._x.detach()), None
-        with recording(self._network) as kept:
+        with recording(self._network) as recorded:
             outputs = self._network(self._x.detach())
-        return outputs, kept
+        return outputs, recorded
 
     @property
     def _outputs(self) -> Outputs:
@@ -147,16 +140,16 @@ class Signals:
     def _jacobian_outputs(self) -> Outputs:
         """The pass that Jacobians are taken through: per-sample unless the task asks for coupled batch statistics.
 
-        A network without batch norm in train mode has one pass for both.
+        Without batch norm in train mode, one pass serves both.
         """
         mode = self._setting.batch_norm
-        outputs, kept = self._pass  # always taken: it is the pass that running statistics learn from
+        outputs, recorded = self._pass  # always taken: running statistics learn from this pass
         if not self._normalises or mode == "batch":
             return outputs
         if mode != "per-sample":
             with batch_norm_statistics(self._network, mode):
                 return self._network(self._x)
-        with replayed(kept or recorded_again(self._network, self._x.detach()), self._x):
+        with replayed(recorded or recorded_again(self._network, self._x.detach()), self._x):
             return self._network(self._x)
 
     def _outputs_at(self, x: Tensor) -> Outputs:
@@ -168,13 +161,13 @@ class Signals:
         if mode != "per-sample":
             with batch_norm_statistics(self._network, mode):
                 return self._network(x)
-        kept = self._pass[1]
-        with replayed(kept or recorded_again(self._network, self._x.detach()), x, values=False):
+        recorded = self._pass[1] or recorded_again(self._network, self._x.detach())
+        with replayed(recorded, x, values=False):
             return self._network(x)
 
     @property
     def took_jacobian(self) -> bool:
-        """Whether a loss has asked for a pass beside the one of the outputs."""
+        """Whether a loss needed another pass beside that of the outputs."""
         return self._moved or "_jacobian_outputs" in self.__dict__
 
     def _constant(self, value: Tensor) -> Tensor:
@@ -187,21 +180,19 @@ class Signals:
 
     @property
     def teacher_logits(self) -> Tensor:
-        """Logits comparable to the teacher's, B×K: a head of their own where labels differ or a method asks for it."""
+        """Logits comparable to the teacher's, B×K: of a separate head where labels differ or a method asks for one."""
         return self._constant(self._outputs.teacher_logits)
 
     def _layer(self, pair: Pair) -> str:
         return pair.student if self._is_student else pair.teacher
 
-    def _map(self, outputs: Outputs, pair: Pair) -> Tensor:
-        attention = maths.attention_map(outputs.maps[self._layer(pair)])
-        if attention.shape[1:] != pair.size:
-            attention = functional.adaptive_avg_pool2d(attention[:, None], pair.size)[:, 0]
-        return attention
+    def attention_of(self, layer: str, size: tuple[int, int]) -> Tensor:
+        """The attention map of one layer of this network, B×h×w, pooled to ``size``."""
+        return self._constant(_attention(self._outputs, layer, size))
 
     def attention(self, layers: str = "all") -> list[Tensor]:
         """Attention maps of the matched layers, each B×h×w, shallow to deep."""
-        return [self._constant(self._map(self._outputs, pair)) for pair in self._setting.select(layers)]
+        return [self.attention_of(self._layer(pair), pair.size) for pair in self._setting.select(layers)]
 
     def rows(self, choice: str) -> JacobianRows:
         """Rows to match: ``correct`` class, ``largest`` output of this network, ``top:J``, ``full``, or ``auto``:
@@ -210,7 +201,7 @@ class Signals:
         `UserError` for ``correct`` where the labels are not the teacher's, and for any other word.
         """
         kind, _, count = choice.partition(":")
-        # only the teacher's own rows are kept by name: the student's largest output is another row
+        # only the teacher's own rows have names: the student's largest output is a different row
         name = None if self._is_student else choice
         if kind == "auto":
             kind = "correct" if self._setting.same_labels else "largest"
@@ -228,7 +219,7 @@ class Signals:
         if kind == "full":
             outputs = self.teacher_logits.shape[1]
             return JacobianRows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=name)
-        raise UserError(f"there are no rows {choice!r}", "auto, correct, largest, top:J, full")
+        raise UserError(f"there are no rows {choice!r}", "take auto, correct, largest, top:J or full")
 
     def jacobian(self, rows: JacobianRows) -> Tensor:
         """Rows of the Jacobian of the logits by the inputs, B×R×D."""
@@ -257,141 +248,22 @@ class Signals:
         pixels = [maths.attention_peak(attention) for attention in self.attention(layers)]
         return Peaks(pixels, layers, teachers_own=not self._is_student)
 
+    def attention_gradient(self, layer: str, size: tuple[int, int], pixel: Tensor | None = None) -> Tensor:
+        """The gradient by the inputs of the attention in one layer of this network at one pixel a sample, B×D.
+
+        ``pixel``: B indices into the flattened map of ``size``; by default those of the largest attention.
+        """
+        if pixel is None:
+            pixel = maths.attention_peak(self.attention_of(layer, size))
+        value = maths.attention_at(_attention(self._jacobian_outputs, layer, size), pixel)
+        return maths.input_gradient(value, self._x, create_graph=self._is_student)
+
     def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
         """Gradients by the inputs of the attention at the given pixels, B×D for each matched layer."""
-        gradients = []
-        for pair, pixel in zip(self._setting.select(peaks.layers), peaks.pixels, strict=True):
-            value = maths.attention_at(self._map(self._jacobian_outputs, pair), pixel)
-            gradients.append(maths.input_gradient(value, self._x, create_graph=self._is_student))
-        return gradients
+        at = zip(self._setting.select(peaks.layers), peaks.pixels, strict=True)
+        return [self.attention_gradient(self._layer(pair), pair.size, pixel) for pair, pixel in at]
 
 
-class _TooLarge(Exception):
-    """All images' values of a signal would not fit."""
-
-
-class SignalCache:
-    """The teacher's signals on the images of one subset, each computed once, when first asked for.
-
-    With a ``store`` they are kept for other trials and processes; ``positions`` are then the subset's places in the
-    store's set of images. Values are computed in batches of one size, so that an image's are the same to the bit
-    whichever trial asks first, and whatever else is in its batch.
-    """
-
-    def __init__(
-        self,
-        network: Network,
-        images: ImageSet,
-        setting: SignalSettings,
-        store: SignalStore | None = None,
-        positions: Positions | None = None,
-    ) -> None:
-        self._network = network
-        self._images = images
-        self._setting = setting
-        self._store = store
-        self._positions = np.arange(len(images)) if positions is None else positions
-        self._place = {at: place for place, at in enumerate(self._positions.tolist())}
-        self._kept: dict[str, Tensor | Mapped | None] = {}
-        self.seconds = 0.0
-        """Spent on computing and reading signals: no part of the training's time."""
-
-    def get(self, name: str, compute: Callable[[Signals], Tensor], index: Tensor | slice) -> Tensor | None:
-        """The signal at these positions of the subset; None where all images' values would be too large to keep."""
-        if name not in self._kept:
-            began = time.perf_counter()
-            self._kept[name] = self._obtain(name, compute)
-            self.seconds += time.perf_counter() - began
-        kept = self._kept[name]
-        if isinstance(kept, Mapped):
-            return torch.from_numpy(kept[index.cpu().numpy() if isinstance(index, Tensor) else index])
-        return None if kept is None else kept[index]
-
-    def _obtain(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor | Mapped | None:
-        def values(positions: Positions) -> Values:
-            return self._compute(compute, [self._place[at] for at in positions.tolist()])
-
-        try:
-            found: Values | Mapped
-            if self._store is None:
-                found = values(self._positions)
-            else:
-                found = self._store.signal(name).obtain(self._positions, values)
-        except _TooLarge:
-            return None
-        if isinstance(found, Mapped):
-            if self._images.device.type == "cpu":
-                return found
-            found = found[:]
-        return torch.from_numpy(found).to(self._images.device)
-
-    def _compute(self, compute: Callable[[Signals], Tensor], places: Sequence[int]) -> Values:
-        parts: list[Values] = []
-        for start in range(0, len(places), CHUNK):
-            wanted = list(places[start : start + CHUNK])
-            padded = torch.tensor(wanted + wanted[:1] * (CHUNK - len(wanted)), device=self._images.device)
-            x, y = self._images.read(padded), self._images.labels[padded]
-            value = compute(Signals(self._network, x, y, self._setting, False)).detach()[: len(wanted)]
-            if value[:1].nbytes * len(self._images) > CACHE_LIMIT:
-                raise _TooLarge
-            parts.append(value.cpu().numpy())
-        return np.concatenate(parts)
-
-
-class TeacherSignals(Signals):
-    """The teacher's signals on images as they are: read from the cache by position, live where it keeps none."""
-
-    def __init__(self, network: Network, batch: Batch, setting: SignalSettings, cache: SignalCache) -> None:
-        super().__init__(network, batch.x, batch.y, setting, is_student=False)
-        self._live = Signals(network, batch.x, batch.y, setting, is_student=False)
-        self._cache = cache
-        self._index = batch.index
-
-    def _get(self, name: str, compute: Callable[[Signals], Tensor]) -> Tensor:
-        kept = self._cache.get(name, compute, self._index)
-        return compute(self._live) if kept is None else kept
-
-    @property
-    def logits(self) -> Tensor:
-        """The teacher's logits, B×K."""
-        return self._get("logits", lambda live: live.logits)
-
-    @property
-    def teacher_logits(self) -> Tensor:
-        """The same as `logits`: the teacher's own."""
-        return self.logits
-
-    def attention(self, layers: str = "all") -> list[Tensor]:
-        """Attention maps of the matched layers, each B×h×w."""
-        pairs = self._setting.pairs
-
-        def one(at: int) -> Callable[[Signals], Tensor]:
-            return lambda live: live.attention("all")[at]
-
-        return [self._get(f"attention {pair}", one(pairs.index(pair))) for pair in self._setting.select(layers)]
-
-    def jacobian(self, rows: JacobianRows) -> Tensor:
-        """Rows of the Jacobian, B×R×D: kept where the rows bear a name."""
-        name = rows.name
-        if name is None or (name == "correct" and not self._setting.same_labels):
-            return self._live.jacobian(rows)
-        return self._get(f"jacobian {name}", lambda live: live.jacobian(live.rows(name)))
-
-    def projection(self, directions: Tensor) -> Tensor:
-        """∇⟨v, logits⟩ by the inputs, live: the directions are new at every step."""
-        return self._live.projection(directions)
-
-    def forward_product(self, directions: Tensor) -> Tensor:
-        """J u, live: the directions are new at every step."""
-        return self._live.forward_product(directions)
-
-    def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
-        """Gradients of the attention, B×D for each matched layer: kept where the peaks are the teacher's own."""
-        if not peaks.teachers_own:
-            return self._live.attention_jacobian(peaks)
-
-        def one(pair: Pair) -> Callable[[Signals], Tensor]:
-            at = self._setting.pairs.index(pair)
-            return lambda live: live.attention_jacobian(live.peaks("all"))[at]
-
-        return [self._get(f"attention-jacobian {pair}", one(pair)) for pair in self._setting.select(peaks.layers)]
+def _attention(outputs: Outputs, layer: str, size: tuple[int, int]) -> Tensor:
+    attention = maths.attention_map(outputs.maps[layer])
+    return attention if attention.shape[1:] == size else functional.adaptive_avg_pool2d(attention[:, None], size)[:, 0]

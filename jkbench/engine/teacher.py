@@ -1,28 +1,30 @@
 """Trained networks: the teacher of a task, and a student trained on all that the teacher saw.
 
-Trained once, kept in one safetensors file under the hash of the recipe, checked on load. A damaged file, or one of
-another recipe, is refused: never silently trained over.
+Trained once, stored in one safetensors file under the hash of the recipe, checked on load. A damaged file, or one of
+another recipe, is refused, never silently overwritten.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
 from jkbench.engine.checkpoint import Checkpoint
 from jkbench.engine.images import LoadedDataset
-from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.loop import Batches, Diverged, Loop
 from jkbench.engine.signals import SignalSettings
+from jkbench.engine.step import Step
 from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
 from jkbench.maths import cross_entropy
@@ -33,18 +35,42 @@ from jkbench.records.weights import KEY, Described
 
 EXPORTED = "bring the file that jkbench teacher export wrote for this task"
 ROUNDED, ROUNDED_IMAGES = 1e-3, 3
-"""By how much the accuracy of a network may differ between two machines: a share of the test images, and some more."""
+"""How much the accuracy of a network may differ between two machines: a share of the test images, plus some images."""
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A trained reference network, in evaluation mode, its weights fixed."""
+    """A trained network that nothing can change: it is held as bytes, and every reader gets a copy of its own."""
 
     recipe: Recipe
-    network: Network
     weights: str
     accuracy: float | None
-    """On the test images of what it was trained on; None of a pre-trained network, whose images are not here."""
+    """On the test images of its data set; None for a pre-trained network, whose images are not here."""
+    stored: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, recipe: Recipe, network: Network, accuracy: float | None) -> TrainedNetwork:
+        """Take a network as it is now, in evaluation mode and without gradients."""
+        # for good: a teacher left in train mode teaches something else at each step
+        network.eval().requires_grad_(False)
+        torch.save(network, content := io.BytesIO())
+        return cls(recipe, weights_hash(network.state_dict()), accuracy, content.getvalue())
+
+    def copy(self) -> Network:
+        """A new copy, on the device that the network was taken from."""
+        network: Network = torch.load(io.BytesIO(self.stored), weights_only=False)
+        return network
+
+    def check_unchanged(self, copy: Network) -> None:
+        """`UserError` where a copy is not what it was: it is in train mode, or its weights or buffers have changed."""
+        what = "put it in train mode" if any(module.training for module in copy.modules()) else ""
+        if not what and weights_hash(copy.state_dict()) != self.weights:
+            what = "changed its weights or buffers"
+        if what:
+            raise UserError(
+                f"the method changed the {self.recipe.role}: it {what}",
+                "read a teacher through its signals; to train a network, return it from modules()",
+            )
 
     def describe(self) -> str:
         """In a line: architecture, accuracy or origin, weights."""
@@ -55,8 +81,8 @@ class TrainedNetwork:
 
     @property
     def state(self) -> Mapping[str, Tensor]:
-        """Its weights."""
-        return self.network.state_dict()
+        """Its weights and buffers, copied."""
+        return self.copy().state_dict()
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
@@ -73,7 +99,7 @@ def train(
 ) -> TrainedNetwork:
     """Train the network of a recipe with plain cross-entropy, by the same loop as every trial.
 
-    With a ``checkpoint`` it goes on where an earlier process was stopped, to the same bits.
+    With a ``checkpoint`` it resumes where an earlier process was stopped, to the same bits.
     """
     assert recipe.training is not None
     images = image_sets.on_device(data.splits["train"], image_sets.statistics(data.splits["train"]), device)
@@ -86,21 +112,20 @@ def train(
                 loop.step([("ce", cross_entropy(student.logits, batch.y))])
                 progress(batch.step + 1, len(loop))
                 if checkpoint is not None:
-                    checkpoint.keep(loop)
+                    checkpoint.save(loop)
     except Diverged as error:
         raise UserError(
             f"the {recipe.role} {recipe.architecture} cannot be trained: {error}", "lower its learning_rate"
         ) from None
-    return _finished(recipe, loop.student, data, device)
+    return TrainedNetwork.of(recipe, loop.student, _accuracy(loop.student, data, device))
 
 
 def _loop(recipe: Recipe, data: LoadedDataset, images: image_sets.ImageSet, device: torch.device) -> Loop:
     channels, size = data.size
     network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
     assert recipe.training is not None
-    loop = Loop(images, network, recipe.training, SignalSettings((), True, "batch"), recipe.seed)
-    loop.prepare(lambda batch: batch.x, {})
-    return loop
+    step = Step(network, recipe.training, SignalSettings((), True, "batch"))
+    return Loop(Batches(images, recipe.training, recipe.seed), step)
 
 
 def _checkpoint(folder: Path, recipe: Recipe, data: LoadedDataset, device: torch.device) -> Checkpoint:
@@ -114,11 +139,6 @@ def _checkpoint(folder: Path, recipe: Recipe, data: LoadedDataset, device: torch
     return Checkpoint(path(folder, recipe).with_suffix(".partial"), identity)
 
 
-def _finished(recipe: Recipe, network: Network, data: LoadedDataset, device: torch.device) -> TrainedNetwork:
-    _fix(network)
-    return TrainedNetwork(recipe, network, weights_hash(network.state_dict()), _accuracy(network, data, device))
-
-
 def _accuracy(network: Network, data: LoadedDataset, device: torch.device) -> float:
     test = image_sets.on_device(data.splits["test"], image_sets.statistics(data.splits["train"]), device)
     return scoring.accuracy(scoring.logits(network, test), test.labels)
@@ -130,8 +150,7 @@ def ready_made(recipe: Recipe, data: LoadedDataset, device: torch.device, file: 
 
     assert recipe.pretrained is not None
     state = pretrained_state(recipe.architecture, file or recipe.pretrained.weights)
-    network = _with_weights(recipe, data, state, device)
-    return TrainedNetwork(recipe, network, weights_hash(network.state_dict()), None)
+    return TrainedNetwork.of(recipe, _with_weights(recipe, data, state, device), None)
 
 
 def _with_weights(recipe: Recipe, data: LoadedDataset, state: Mapping[str, Tensor], device: torch.device) -> Network:
@@ -139,46 +158,39 @@ def _with_weights(recipe: Recipe, data: LoadedDataset, state: Mapping[str, Tenso
     classes = len(state["head.weight"]) if recipe.pretrained and "head.weight" in state else len(data.classes)
     network = build(recipe.architecture, channels, size, classes, recipe.seed)
     network.load_state_dict(state)
-    placed(network, device)
-    _fix(network)
-    return network
+    return placed(network, device)
 
 
-def _fix(network: nn.Module) -> None:
-    """Evaluation mode for good, and no gradients: a teacher left in train mode teaches something else each step."""
-    network.eval().requires_grad_(False)
-
-
-def store(reference: TrainedNetwork, data: LoadedDataset, folder: Path) -> Path:
-    """Keep a reference network, atomically."""
-    target = path(folder, reference.recipe)
+def store(trained: TrainedNetwork, data: LoadedDataset, folder: Path) -> Path:
+    """Write a trained network to its file, atomically."""
+    target = path(folder, trained.recipe)
     told = Described(
-        recipe=reference.recipe.content,
-        content=_trained_on(reference.recipe, data),
-        weights=reference.weights,
-        accuracy=reference.accuracy,
+        recipe=trained.recipe.content,
+        content=_trained_on(trained.recipe, data),
+        weights=trained.weights,
+        accuracy=trained.accuracy,
     )
-    tensors = {name: value.detach().cpu().contiguous() for name, value in reference.state.items()}
-    # under one key: safetensors writes several in no fixed order, and equal networks should be equal files
+    tensors = {name: value.detach().cpu().contiguous() for name, value in trained.state.items()}
+    # under one key: safetensors writes several in no fixed order, and equal networks should have equal files
     write_atomically(target, save(tensors, {KEY: json.dumps(told.model_dump(), sort_keys=True)}))
     return target
 
 
 def _trained_on(recipe: Recipe, data: LoadedDataset) -> str:
-    """The hash of the images that a network was trained on; empty of a pre-trained one, which goes with any."""
+    """The hash of the images that a network was trained on; empty for a pre-trained one, which fits any."""
     return "" if recipe.pretrained else data.content
 
 
 def load(folder: Path, recipe: Recipe, data: LoadedDataset, device: torch.device) -> TrainedNetwork:
-    """The kept network of a recipe. `UserError` where the file is damaged, of another recipe or of other images."""
+    """The stored network of a recipe. `UserError` where the file is damaged, or of another recipe or other images."""
     again = "fetch it" if recipe.pretrained else "train it"
     return _read(
-        path(folder, recipe), recipe, data, device, f"delete the file to {again} again, or put back the right one"
+        path(folder, recipe), recipe, data, device, f"delete the file to {again} again, or restore the right one"
     )
 
 
 def adopt(file: Path, folder: Path, recipe: Recipe, data: LoadedDataset, device: torch.device) -> TrainedNetwork:
-    """Take the network of a recipe from a file and keep it. `UserError` as in `load`, and where another is kept."""
+    """Take the network of a recipe from a file and store it. `UserError` as in `load`, and where another is stored."""
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     raw = recipe.pretrained is not None and not weights.is_ours(file)
@@ -193,7 +205,7 @@ def adopt(file: Path, folder: Path, recipe: Recipe, data: LoadedDataset, device:
         if held.weights != found.weights:
             raise UserError(
                 f"{target} is another network of the same recipe (weights {held.weights}, not {found.weights})",
-                "records of two teachers do not belong into one table: give another --leaderboard, or delete that file "
+                "records of two teachers do not belong in one table: give another --leaderboard, or delete that file "
                 "and its records",
             )
         return held
@@ -211,7 +223,7 @@ def _read(file: Path, recipe: Recipe, data: LoadedDataset, device: torch.device,
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except ValidationError as error:
         first = error.errors()[0]
-        wrong = ".".join(map(str, first["loc"])) or "what it says of itself"
+        wrong = ".".join(map(str, first["loc"])) or "its metadata"
         raise UserError(f"the {recipe.role} in {file} is damaged: {wrong}: {first['msg']}", hint) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
@@ -219,25 +231,27 @@ def _read(file: Path, recipe: Recipe, data: LoadedDataset, device: torch.device,
         other = weights.differences(told.recipe, recipe.content)
         raise UserError(f"the {recipe.role} in {file} was made by another recipe: {other}", hint)
     if told.content != _trained_on(recipe, data):
-        raise UserError(f"the {recipe.role} in {file} was trained on other images than data set's present ones", hint)
+        raise UserError(f"the {recipe.role} in {file} was trained on different images from the current data set", hint)
     if told.weights != weights_hash(state):
-        raise UserError(f"the {recipe.role} in {file} is damaged: its weights are not those that were stored", hint)
+        raise UserError(
+            f"the {recipe.role} in {file} is damaged: its weights are not those that its metadata names", hint
+        )
     try:
         network = _with_weights(recipe, data, state, device)
     except RuntimeError as error:
         last = str(error).splitlines()[-1].strip()
         raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {last}", hint) from None
-    return TrainedNetwork(recipe, network, told.weights, told.accuracy)
+    return TrainedNetwork.of(recipe, network, told.accuracy)
 
 
 def _honest(found: TrainedNetwork, file: Path, data: LoadedDataset, device: torch.device) -> None:
-    """Refuse a network that says another accuracy than it has: captions repeat it. Rounding may turn few images."""
+    """Refuse a network whose metadata give a wrong accuracy, which captions repeat. Rounding may change few images."""
     if found.accuracy is None:
         return
-    here, images = _accuracy(found.network, data, device), len(data.splits["test"])
+    here, images = _accuracy(found.copy(), data, device), len(data.splits["test"])
     if abs(here - found.accuracy) > ROUNDED + ROUNDED_IMAGES / images:
         raise UserError(
-            f"the {found.recipe.role} in {file} says {100 * found.accuracy:.2f} % on its test images and has "
+            f"the {found.recipe.role} in {file} claims {100 * found.accuracy:.2f} % on its test images and reaches "
             f"{100 * here:.2f} % on those here",
             EXPORTED,
         )
@@ -247,7 +261,7 @@ _LOADED: dict[tuple[Path, int, torch.device], TrainedNetwork] = {}
 
 
 def shared(folder: Path, recipe: Recipe, data: LoadedDataset, device: torch.device) -> TrainedNetwork:
-    """As `load`, once a process and file: all trials of a task share one network."""
+    """As `load`, once a process and file: the trials of a task share the stored bytes."""
     file = path(folder, recipe)
     key = (file, file.stat().st_mtime_ns if file.is_file() else 0, device)
     if key not in _LOADED:
@@ -273,9 +287,10 @@ def obtain(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainedNetwork:
-    """The network of a recipe: the kept one, or trained and kept now. One process trains, the others wait for it."""
-    if not path(folder, recipe).is_file():
-        with locked(path(folder, recipe).with_suffix(".lock")):
-            if not path(folder, recipe).is_file():
+    """The network of a recipe: the stored one, or trained and stored now. One process trains, the others wait."""
+    file = path(folder, recipe)
+    if not file.is_file():
+        with locked(file.with_suffix(".lock")):
+            if not file.is_file():
                 _make(folder, recipe, data, device, progress or (lambda done, total: None))
     return shared(folder, recipe, data, device)

@@ -186,7 +186,7 @@ def _watch(parent: int, life: Path) -> None:
 
 def _one(trial: Trial, setup: Machine, alone: bool) -> Record:
     from jkbench.engine import environment
-    from jkbench.engine.trial import Where
+    from jkbench.engine.setup import Where
     from jkbench.engine.trial import run as run_trial
 
     where = Where(environment.device(setup.device), setup.folder, setup.cache, alone, setup.timeout)

@@ -16,7 +16,7 @@ def run(trials: Sequence[Trial], setup: Machine) -> Iterator[Record]:
     import torch
 
     from jkbench.engine import environment
-    from jkbench.engine.trial import Where
+    from jkbench.engine.setup import Where
     from jkbench.engine.trial import run as run_trial
 
     torch.set_num_threads(setup.threads)

@@ -18,7 +18,8 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import scoring
 from jkbench.engine.images import ImageSet, LoadedDataset, TaskData
 from jkbench.engine.loop import Diverged
-from jkbench.engine.trial import Where, last_lines, make_ready, train_and_score, trained_networks, training_pool
+from jkbench.engine.setup import Where, make_ready, trained_networks, training_pool
+from jkbench.engine.trial import last_lines, train_and_score
 from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import Network, seeded
@@ -197,7 +198,7 @@ def measure(
     for trial in trials:
         references = trained_networks(trial, where, data)
         if teacher is None:
-            teacher = references("teacher").network
+            teacher = references("teacher").copy()
             spaces: dict[str, bound.Points] = {"pixels": source, "the teacher's features": features(teacher, source)}
             taught = scoring.outputs(teacher, large.images)[1]
             silent = float(rho(taught, torch.zeros_like(taught)).mean())
@@ -214,7 +215,7 @@ def measure(
             raise UserError(f"{trial.name} failed:\n{last_lines(error)}") from error
         pool = data.target.splits[training_pool(data.target.splits, trial.split)]
         names = subset(pool.labels, trial.shots, trial.seed).tolist()
-        images = ready.loop.images
+        images = ready.loop.batches.images
         target, copies = Pixels(images), Pixels(images, COPIES, names, trial.seed)
         sets: dict[str, tuple[bound.Points, bound.Points]] = {
             "pixels": (target, copies),

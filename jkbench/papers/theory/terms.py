@@ -18,7 +18,7 @@ from torch import nn
 from jkbench.engine import environment
 from jkbench.engine import images as image_sets
 from jkbench.engine.loop import Diverged
-from jkbench.engine.trial import Ready, Where, make_ready, trained_networks
+from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.errors import UserError
 from jkbench.models.network import seeded
 from jkbench.plan import Trial

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from jkbench.engine import images as image_sets
 from jkbench.engine import signal_store
-from jkbench.engine.signal_store import CachedSignal, CacheWarning, Mapped, SignalStore
-from jkbench.engine.trial import make_ready, run, trained_networks
+from jkbench.engine.setup import make_ready, trained_networks
+from jkbench.engine.signal_store import CacheWarning, Mapped, SignalStore
+from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.models.network import Network
 from jkbench.plugins.discovery import Index
@@ -182,7 +183,7 @@ def _obtain(folder: Path, log: Path, positions: list[int]) -> None:
             stream.write("".join(f"{at}\n" for at in missing))
         return squares(missing)
 
-    got = CachedSignal(folder, {"signal": "x"}, IMAGES).obtain(np.array(positions), logged)
+    got = SignalStore(folder, {"signal": "x"}, IMAGES).obtain(np.array(positions), logged)
     assert np.array_equal(got, squares(np.array(positions)))
 
 

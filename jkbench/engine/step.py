@@ -1,0 +1,97 @@
+"""One step of a training as a function of what it reads: a batch and a learning rate in, loss terms out.
+
+It reads nothing back to the host, so that a CUDA graph can capture it. Budget, clock, curves and the test for
+divergence are the loop's (`jkbench.engine.loop`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jkbench.engine.signals import Batch, Signals, SignalSettings
+from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
+from jkbench.models.network import Network
+from jkbench.tasks.task import Training
+
+Terms = Sequence[tuple[str, Tensor]]
+Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
+
+
+def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    """The optimiser that a training names."""
+    common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    if training.optimiser == "sgd":
+        return torch.optim.SGD(parameters, momentum=training.momentum, **common)
+    kind = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
+    return kind(parameters, fused=True, **common)
+
+
+class Step:
+    """What a step works on: the networks, the method's inputs and modules, and the optimiser over all that is trained.
+
+    ``teacher`` is the method's own copy; the signals in ``cache`` come from another one.
+    """
+
+    def __init__(
+        self,
+        student: Network,
+        training: Training,
+        setting: SignalSettings,
+        inputs: Callable[[Batch], Tensor] = lambda batch: batch.x,
+        modules: Mapping[str, nn.Module] | None = None,
+        teacher: Network | None = None,
+        cache: SignalCache | None = None,
+    ) -> None:
+        self.student = student
+        self.setting = setting
+        self.inputs = inputs
+        self.modules = modules or {}
+        self.teacher = teacher
+        self.cache = cache
+        self._augmented = training.augment is not None
+        trained = [student, *self.modules.values()]
+        self.parameters = [p for module in trained for p in module.parameters() if p.requires_grad]
+        self.optimiser = optimiser(self.parameters, training)
+
+    def __call__(self, loss: Loss, batch: Batch, rate: float) -> Terms:
+        """The whole step: read the signals, compute the loss, update the weights."""
+        return self.update(loss(batch, *self.signals(batch)), rate)
+
+    def signals(self, batch: Batch, record: bool = True) -> tuple[Signals, Signals | None]:
+        """Student's and teacher's signals on what the method shows both networks. ``record``: see `Signals`."""
+        version = batch.x._version
+        x = self.inputs(batch)
+        # a method may also write into the images
+        unchanged = x is batch.x and batch.x._version == version and not self._augmented
+        student = Signals(self.student, x, batch.y, self.setting, True, self.modules, record)
+        if self.teacher is None:
+            return student, None
+        if unchanged and self.cache is not None:
+            return student, TeacherSignals(self.teacher, batch, self.setting, self.cache)
+        return student, Signals(self.teacher, x, batch.y, self.setting, False)
+
+    def update(self, terms: Iterable[tuple[str, Tensor]], rate: float) -> Terms:
+        """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
+        named = list(terms)
+        if not named:
+            raise ValueError("the loss has no term: yield at least one (name, tensor)")
+        for name, term in named:
+            if not isinstance(term, Tensor) or term.ndim:
+                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
+                raise ValueError(f"loss term {name!r} is not a scalar tensor but {shape}")
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        # only the weights: the graph also reaches the input, whose gradient is not needed
+        torch.autograd.backward(torch.stack([term for _, term in named]).sum(), inputs=self.parameters)
+        self.optimiser.step()
+        return [(name, term.detach()) for name, term in named]
+
+    def release(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
