@@ -63,7 +63,7 @@ def test_a_damaged_or_foreign_teacher_is_refused_and_never_trained_over(index: I
     with pytest.raises(UserError, match="another recipe"):
         networks.load(tmp_path, other, data, small.CPU)
     elsewhere = image_sets.LoadedDataset(data.splits, data.classes, "0" * 16)
-    with pytest.raises(UserError, match="other images"):
+    with pytest.raises(UserError, match="different images"):
         networks.load(tmp_path, found, elsewhere, small.CPU)
 
 
@@ -91,7 +91,7 @@ METADATA = [
     ("accuracy in words", {"accuracy": "high"}, "accuracy: Input should be a valid number"),
     ("more than all", {"accuracy": 48.67}, "accuracy: Input should be less than or equal to 1"),
     ("none of a trained one", {"accuracy": None}, "it says no accuracy"),
-    ("another accuracy", {"accuracy": 0.999}, r"says 99\.90 % on its test images and has \d+\.\d\d % on those here"),
+    ("another accuracy", {"accuracy": 0.999}, r"claims 99\.90 % on its test images and reaches \d+\.\d\d % on those here"),
     (
         "a training in a word",
         {"recipe": {"architecture": "vgg-4", "training": "long"}},
@@ -142,10 +142,11 @@ def test_recipes_are_compared_field_by_field() -> None:
 
 def test_a_second_teacher_of_one_recipe_is_not_taken_over_the_first(index: Index, tmp_path: Path) -> None:
     found, data, path = teacher_of(index, tmp_path / "a")
-    changed = networks.train(found, data, small.CPU, lambda step, steps: None).copy()
+    trained = networks.train(found, data, small.CPU, lambda step, steps: None)
+    changed = trained.copy()
     with torch.no_grad():
         changed.head.bias.add_(1)
-    other = networks.TrainedNetwork.of(found, changed, 0.5)
+    other = networks.TrainedNetwork.of(found, changed, trained.accuracy)
     networks.store(other, data, tmp_path / "b")
     before = path.read_bytes()
     with pytest.raises(UserError, match="another network of the same recipe"):
