@@ -91,7 +91,11 @@ METADATA = [
     ("accuracy in words", {"accuracy": "high"}, "accuracy: Input should be a valid number"),
     ("more than all", {"accuracy": 48.67}, "accuracy: Input should be less than or equal to 1"),
     ("none of a trained one", {"accuracy": None}, "it says no accuracy"),
-    ("another accuracy", {"accuracy": 0.999}, r"claims 99\.90 % on its test images and reaches \d+\.\d\d % on those here"),
+    (
+        "another accuracy",
+        {"accuracy": 0.999},
+        r"claims 99\.90 % on its test images and reaches \d+\.\d\d % on those here",
+    ),
     (
         "a training in a word",
         {"recipe": {"architecture": "vgg-4", "training": "long"}},
