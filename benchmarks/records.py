@@ -36,14 +36,14 @@ def generate(folder: Path, size: int) -> int:
     for file, texts in lines.items():
         task = tasks.load(file.parent.name)
         datasets = {name: index.datasets()[name] for name in {task.target.dataset, task.teacher_images.dataset}}
-        method = index.methods()[file.stem]
+        method, trial_id = index.methods()[file.stem], plan.trial_ids(task, datasets)
         records = []
         for text in texts[: max(1, round(len(texts) * size / (copies * sum(map(len, lines.values())))))]:
             found = json.loads(text)
             for copy in range(copies):
                 seed = found["seed"] + SEEDS * copy
-                parts = (found["parameters"], datasets, found["shots"], seed, found["split"])
-                records.append(found | {"seed": seed, "id": plan.trial_id(task, method, *parts)})
+                named = trial_id(method, found["parameters"], found["shots"], seed, found["split"])
+                records.append(found | {"seed": seed, "id": named})
         records.sort(key=lambda r: (r["split"], r["label"], float(str(r["shots"]).replace("full", "inf")), r["seed"]))
         target = folder / "records" / task.name / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from typing import Any
 
 LENGTH = 16
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def of_value(value: Any) -> str:
     """A hash of any JSON value, the same for every order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return of_bytes(text.encode())
+    return of_bytes(_CANONICAL.encode(value).encode())
 
 
 def of_bytes(*parts: bytes) -> str:

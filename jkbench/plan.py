@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -86,8 +86,12 @@ def make(
             if not rows and not problems.problems:
                 problems.add(UserError(f"none of these methods runs on {task.name}", "jkbench list names their tasks"))
     chosen_seeds = range(task.seeds) if seeds is None else seeds
+    trial_id = trial_ids(task, datasets)
     trials = [
-        _trial(task, row, datasets, regime, seed, split) for regime in regimes for seed in chosen_seeds for row in rows
+        Trial(trial_id(row.plugin, row.parameters, regime, seed, split), task, row, datasets, regime, seed, split)
+        for regime in regimes
+        for seed in chosen_seeds
+        for row in rows
     ]
     return Plan(task, rows, trials, excluded)
 
@@ -179,33 +183,24 @@ def _rows(plugin: Plugin, task: Task, given: dict[str, Any]) -> list[Row]:
     return [Row(plugin, parameters, found.label(parameters)) for parameters in rows]
 
 
-def _trial(task: Task, row: Row, datasets: dict[str, Plugin], shots: Shots, seed: int, split: SplitName) -> Trial:
-    name = trial_id(task, row.plugin, row.parameters, datasets, shots, seed, split)
-    return Trial(name, task, row, datasets, shots, seed, split)
+def trial_ids(
+    task: Task, datasets: Mapping[str, Plugin]
+) -> Callable[[Plugin, dict[str, Any], Shots, int, SplitName], str]:  # fmt: skip
+    """What names the trials of a task: the hash of everything that decides a trial's numbers.
 
-
-def trial_id(
-    task: Task,
-    method: Plugin,
-    parameters: dict[str, Any],
-    datasets: dict[str, Plugin],
-    shots: Shots,
-    seed: int,
-    split: SplitName,
-) -> str:
-    """The hash of everything that decides a trial's numbers; the task's protocol includes the teacher's recipe."""
-    identity = {
+    The task's protocol includes the teacher's recipe.
+    """
+    shared = {
         "task": task.name,
         "protocol": task.protocol,
-        "method": method.name,
-        "code": method.code,
-        "parameters": parameters,
-        "datasets": {name: plugin.code for name, plugin in sorted(datasets.items())},
-        "shots": shots,
-        "seed": seed,
-        "split": split,
+        "datasets": {name: plugin.code for name, plugin in datasets.items()},
     }
-    return hashing.of_value(identity)
+
+    def trial_id(method: Plugin, parameters: dict[str, Any], shots: Shots, seed: int, split: SplitName) -> str:
+        own = {"method": method.name, "code": method.code, "parameters": parameters}
+        return hashing.of_value({**shared, **own, "shots": shots, "seed": seed, "split": split})
+
+    return trial_id
 
 
 def record_fields(trial: Trial) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index
-from jkbench.records.select import is_current
+from jkbench.records.select import currency
 from jkbench.records.store import Store
 from jkbench.tasks import task as tasks
 
@@ -34,7 +34,7 @@ def candidates(task: tasks.Task, method: str, index: Index) -> dict[float, list[
     usual = parameters.validate(index.methods()[method], {})
     found: dict[float, list[float]] = defaultdict(list)
     for record in Store(ROOT / "leaderboard").read(task.name).records.values():
-        if record.method == method and record.split == "validation" and is_current(record, task, index):
+        if record.method == method and record.split == "validation" and currency(task, index)(record):
             assert {**record.parameters, name: usual[name]} == usual
             found[record.parameters[name]].append(record.metrics["accuracy"])
     return found
@@ -63,7 +63,7 @@ def test_the_weight_of_act_in_flowers_transfer_is_the_best_of_four_on_validation
     tried: dict[float, list[float]] = defaultdict(list)
     scratch: list[float] = []
     for record in Store(ROOT / "leaderboard").read(task.name).records.values():
-        if record.split == "validation" and is_current(record, task, index):
+        if record.split == "validation" and currency(task, index)(record):
             of = tried[record.parameters["act"]] if record.method == "lwf" else scratch
             of.append(record.metrics["accuracy"])
     assert sorted(tried) == [0.001, 0.01, 0.1, 1.0]

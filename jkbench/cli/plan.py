@@ -13,7 +13,7 @@ from jkbench.cli import options
 
 if TYPE_CHECKING:
     from jkbench.plan import Trial
-    from jkbench.records.schema import Record
+    from jkbench.records.schema import Outline
 
 EPILOG = """\b
 Example:
@@ -48,7 +48,7 @@ def plan(
     from jkbench.records.store import FINAL, Store
 
     made, _ = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
-    loaded = Store(folder).read(made.task.name)
+    loaded = Store(folder).outlines(made.task.name)
     networks = teachers.present(folder, made.task, made.trials[0].datasets)
     results = [record for record in loaded.records.values() if record.status in FINAL]
     done = {record.id for record in results if not networks.are_others(record)}
@@ -93,7 +93,7 @@ def plan(
         click.echo(f"time: about {duration(estimate)} of one job, by the records' own timings{others}")
 
 
-def estimated_seconds(missing: list[Trial], records: Mapping[str, Record]) -> tuple[float | None, int]:
+def estimated_seconds(missing: list[Trial], records: Mapping[str, Outline]) -> tuple[float | None, int]:
     """Training seconds of the missing trials, from records of the same row and regime, else of any.
 
     Returns the sum, None without any record, and how many trials it knows of their own row.

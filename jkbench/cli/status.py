@@ -29,7 +29,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     from jkbench.errors import UserError
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
-    from jkbench.records.select import is_current
+    from jkbench.records.select import currency
     from jkbench.records.store import Store
 
     store, index = Store(folder), discover(plugins)
@@ -37,13 +37,14 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     for complaint in store.complaints():
         click.echo(f"warning: {complaint}", err=True)
     for name in store.tasks():
-        loaded = store.read(name)
+        loaded = store.outlines(name)
         entry: dict[str, Any] = {"task": name, "records": len(loaded.records)}
         entry["status"] = dict(sorted(Counter(record.status for record in loaded.records.values()).items()))
         entry["split"] = dict(sorted(Counter(record.split for record in loaded.records.values()).items()))
         try:
             task = recorded_tasks.load(name, folder)
-            entry["stale"] = sum(not is_current(record, task, index) for record in loaded.records.values())
+            is_current = currency(task, index)
+            entry["stale"] = sum(not is_current(record) for record in loaded.records.values())
         except UserError as error:
             entry["problem"] = str(error)
         entry["not_folded"] = sum(1 for _ in (store.inflight / name).glob("*/*.json"))

@@ -130,7 +130,7 @@ class Outline(_Part):
     )
     label: Text = Field(description="the row's name: the method, and the parameters that differ from the task's own")
     shots: Shots
-    seed: int = Field(ge=0, lt=MAX_SEED)
+    seed: int = Field(ge=0, le=MAX_SEED)
     split: SplitName = Field(description="the images that were scored: test, or validation when selecting")
     status: Status
     message: str | None = Field(default=None, description="why it is not ok: the last lines of the trace")

@@ -9,8 +9,8 @@ from functools import cache
 
 from jkbench import plan
 from jkbench.errors import UserError
-from jkbench.plugins.discovery import BUILT_IN, Index
-from jkbench.records.schema import Record
+from jkbench.plugins.discovery import Index
+from jkbench.records.schema import Outline, Record
 from jkbench.records.store import RecordSet
 from jkbench.tasks.shots import Shots, SplitName
 from jkbench.tasks.task import Task
@@ -31,21 +31,25 @@ class Chosen:
     expected: list[tuple[str, Shots]] | None = None
 
 
-def is_current(record: Record, task: Task, index: Index) -> bool:
-    """Whether running the record's trial now would be the same trial.
+def currency(task: Task, index: Index) -> Callable[[Outline], bool]:
+    """What tells whether running a record's trial now would be the same trial.
 
     Where its plugin is not here (records of somebody else's method), the protocol alone is compared.
     """
-    if record.protocol != task.protocol:
-        return False
-    method = index.methods().get(record.method)
+    protocol, methods = task.protocol, index.methods()
     names = {task.target.dataset, task.teacher_images.dataset}
-    datasets = {name: source for name in names if (source := index.datasets().get(name)) is not None}
-    if method is None or len(datasets) < len(names):
-        return True
-    return record.id == plan.trial_id(
-        task, method, record.parameters, datasets, record.shots, record.seed, record.split
-    )
+    datasets = {name: plugin for name in names if (plugin := index.datasets().get(name)) is not None}
+    trial_id = plan.trial_ids(task, datasets)
+
+    def is_current(record: Outline) -> bool:
+        if record.protocol != protocol:
+            return False
+        method = methods.get(record.method)
+        if method is None or len(datasets) < len(names):
+            return True
+        return record.id == trial_id(method, record.parameters, record.shots, record.seed, record.split)
+
+    return is_current
 
 
 def _naming(task: Task, index: Index) -> Callable[[Record], Record]:
@@ -69,24 +73,25 @@ def _naming(task: Task, index: Index) -> Callable[[Record], Record]:
 
 
 def choose(
-    task: Task, index: Index, loaded: RecordSet, split: SplitName = "test", labels: Sequence[str] | None = None
+    task: Task, index: Index, loaded: RecordSet[Record], split: SplitName = "test", labels: Sequence[str] | None = None
 ) -> Chosen:
     """The records of one page: of ``labels`` where given, else of every row that the task has records of.
 
-    On the test split a row without records is shown, empty, where it is a built-in method's: the page says what has
-    not been run. A method of the user's own appears with its first record.
+    A row without records is shown, empty, where the task plans it: of the test split, and a method that the task's
+    file names in ``[methods]`` or as its baseline. Any other method appears with its first record.
     """
-    named = _naming(task, index)
+    named, is_current = _naming(task, index), currency(task, index)
     of_split = [named(record) for record in loaded.records.values() if record.split == split]
     wanted = [record for record in of_split if labels is None or record.label in labels]
-    current = [record for record in wanted if is_current(record, task, index)]
+    current = [record for record in wanted if is_current(record)]
     there = {record.label for record in current}
     try:
         rows = plan.make(task, index).rows
     except UserError:
         rows = []
-    empty = split == "test"  # candidates on validation images are whatever was tried
-    planned = [row.label for row in rows if row.label in there or (empty and row.plugin.origin == BUILT_IN)]
+    # candidates on validation images are whatever was tried
+    named_by_task = {*task.methods, task.baseline.partition("[")[0]} if split == "test" else set()
+    planned = [row.label for row in rows if row.label in there or row.plugin.name in named_by_task]
     return Chosen(
         task=task,
         records=sorted(current, key=lambda record: record.sort_key),

@@ -17,7 +17,7 @@ from jkbench.records.weights import described
 from jkbench.tasks.task import REVISION, Images, Pretrained, Task, Training
 
 if TYPE_CHECKING:
-    from jkbench.records.schema import Record
+    from jkbench.records.schema import Outline
 
 Role = Literal["teacher", "student"]
 
@@ -113,7 +113,7 @@ class Present:
     recipes: Mapping[Role, Recipe]
     weights: Mapping[Role, str]
 
-    def are_others(self, record: Record) -> bool:
+    def are_others(self, record: Outline) -> bool:
         """Whether a record's teacher, or the weights that its student started from, were others than these.
 
         Known where the networks are kept, or the task names the file that holds them.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jkbench.records.schema import Record
+from jkbench.records.schema import Outline, Record
 
 CellKey = tuple[str, str]
 """A row's label and the regime as text: trials of one cell take about the same time."""
 
 
-def seconds_by_cell(records: Iterable[Record]) -> dict[CellKey, float]:
+def seconds_by_cell(records: Iterable[Outline]) -> dict[CellKey, float]:
     """Mean seconds of training of the finished trials of each cell."""
     times: dict[CellKey, list[float]] = {}
     for record in records:
