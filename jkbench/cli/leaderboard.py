@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jkbench.records.select import Chosen
 
 EPILOG = """\b
 Example:
@@ -19,11 +23,12 @@ Example:
 @click.command(epilog=EPILOG)
 @options.plugins
 @options.leaderboard_folder
+@options.beside
 @click.option(
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
     help="Which records. Pages of validation records go to a folder of their own, DIR/validation.",
 )  # fmt: skip
-def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
+def leaderboard(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], split: Any) -> int:
     """Write the tables of all tasks from their records.
 
     Markdown, CSV and figures each, their tables as LaTeX in tex/, with an index in README.md.
@@ -34,22 +39,26 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, split: Any) -> int:
     from jkbench.records.store import Store
     from jkbench.report.leaderboard import write_leaderboard
 
-    store = Store(folder)
+    store = Store(folder, beside)
     if not store.tasks():
         raise UserError(f"there are no records in {folder}", "jkbench run --methods all --task digits-fewshot")
-    index = discover(plugins)
-    pages, complaints = [], store.complaints()
-    for name in store.tasks():
-        try:
-            task = recorded_tasks.load(name, folder)
-        except UserError as error:
-            complaints.append(f"records of {name!r} are left out: {error}")
-            continue
-        loaded = store.fold(name)
-        complaints += loaded.complaints()
-        if any(record.split == split for record in loaded.records.values()):
-            pages.append(choose(task, index, loaded, split=split))
-    for path in write_leaderboard(folder if split == "test" else folder / split, pages):
+    index, complaints = discover(plugins), store.complaints()
+
+    def chosen() -> Iterator[Chosen]:
+        for name in store.tasks():
+            try:
+                task = recorded_tasks.load(name, *store.folders)
+            except UserError as error:
+                complaints.append(f"records of {name!r} are left out: {error}")
+                continue
+            loaded = store.fold(name)
+            complaints.extend(loaded.complaints())
+            if any(record.split == split for record in loaded.records.values()):
+                found = [choose(task, index, loaded, split=split)]
+                del loaded  # nothing here holds a page's records while the next are read
+                yield found.pop()
+
+    for path in write_leaderboard(folder if split == "test" else folder / split, chosen()):
         if path.suffix == ".md":
             click.echo(path)
     for complaint in complaints:

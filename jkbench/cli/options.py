@@ -52,6 +52,10 @@ leaderboard_folder = click.option(
     "--leaderboard", "folder", type=click.Path(path_type=Path), default=Path("leaderboard"), show_default=True,
     envvar="JKBENCH_LEADERBOARD", metavar="DIR", help="Where records, teachers and tables are kept.",
 )  # fmt: skip
+beside = click.option(
+    "--beside", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+    help="Another leaderboard folder whose records count and are shown too; it is only read. May be given again.",
+)  # fmt: skip
 shots = click.option("--shots", metavar="LIST", help="Images per class, with commas: 1,5,full. The task's by default.")
 seeds = click.option(
     "--seeds", metavar="N|LIST", help="How many seeds (5 is 0..4), or which: 0,3 or 10-19. The task's by default."

@@ -21,8 +21,9 @@ Example:
 @click.command(epilog=EPILOG)
 @options.plugins
 @options.leaderboard_folder
+@options.beside
 @options.as_json
-def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
+def status(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], as_json: bool) -> None:
     """Count the records of every task.
 
     Finished, failed, of earlier code, not folded yet, unreadable."""
@@ -32,7 +33,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     from jkbench.records.select import currency
     from jkbench.records.store import Store
 
-    store, index = Store(folder), discover(plugins)
+    store, index = Store(folder, beside), discover(plugins)
     answer: list[dict[str, Any]] = []
     for complaint in store.complaints():
         click.echo(f"warning: {complaint}", err=True)
@@ -42,7 +43,7 @@ def status(plugins: tuple[Path, ...], folder: Path, as_json: bool) -> None:
         entry["status"] = dict(sorted(Counter(record.status for record in loaded.records.values()).items()))
         entry["split"] = dict(sorted(Counter(record.split for record in loaded.records.values()).items()))
         try:
-            task = recorded_tasks.load(name, folder)
+            task = recorded_tasks.load(name, *store.folders)
             is_current = currency(task, index)
             entry["stale"] = sum(not is_current(record) for record in loaded.records.values())
         except UserError as error:

@@ -11,14 +11,14 @@ from jkbench.tasks import task as tasks
 from jkbench.tasks.task import Task
 
 
-def load(name: str, folder: Path) -> Task:
-    """A built-in task, a task file, or one that records of ``folder`` were made with."""
-    kept = folder / "tasks" / f"{name}.toml"
-    if name not in tasks.builtin() and kept.is_file():
-        return tasks.load(str(kept))
-    if name not in tasks.builtin() and not name.endswith(".toml") and "/" not in name:
-        raise unknown("task", name, [*tasks.builtin(), *(path.stem for path in (folder / "tasks").glob("*.toml"))])
-    return tasks.load(name)
+def load(name: str, *folders: Path) -> Task:
+    """A built-in task, a task file, or one that records of a folder were made with: the first folder's first."""
+    if name in tasks.builtin() or name.endswith(".toml") or "/" in name:
+        return tasks.load(name)
+    kept = {path.stem: path for folder in reversed(folders) for path in sorted((folder / "tasks").glob("*.toml"))}
+    if name not in kept:
+        raise unknown("task", name, [*tasks.builtin(), *kept])
+    return tasks.load(str(kept[name]))
 
 
 def keep(name: str, folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from jkbench.records.select import Chosen
 from jkbench.report import accuracy_figure, analysis, transfer_figure
-from jkbench.report.document import Bullets, Document, Drawing, Section, Span, rich, table
+from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
 from jkbench.report.grid import Grid
 from jkbench.report.page import Page, compose, sections
 from jkbench.report.render import write
@@ -19,16 +19,26 @@ from jkbench.tasks.shots import per_class
 COMMAND = "`jkbench leaderboard` from the records in this folder"
 
 
-def write_leaderboard(folder: Path, pages: Sequence[Chosen], formats: Sequence[str] = ("png",)) -> list[Path]:
+def write_leaderboard(folder: Path, pages: Iterable[Chosen], formats: Sequence[str] = ("png",)) -> list[Path]:
     """Write an index and, for each task, its page as Markdown, CSV, LaTeX tables and figures; returns their files.
 
     The same records give the same bytes, and a file that would not change is left alone. A task without a finished
     trial has no figure. formats: of the figures, of "png", "pdf" and "svg".
     Raises `UserError` where the folder cannot be written.
     """
-    composed = sorted((compose(chosen) for chosen in pages), key=lambda page: page.task.name)
-    documents = [*map(document, composed), index(composed)]
-    return [path for each in documents for path in write(folder, each, formats)]
+    written: list[Path] = []
+    rows = {}
+    # one at a time: many records of several tasks need not fit into memory together
+    for files, name, row in map(partial(_write_page, folder, formats), pages):
+        written += files
+        rows[name] = row
+    return written + write(folder, index([rows[name] for name in sorted(rows)]), formats)
+
+
+def _write_page(folder: Path, formats: Sequence[str], chosen: Chosen) -> tuple[list[Path], str, tuple[Words, ...]]:
+    """Write a task's page: its files, the task's name, and its line in the index."""
+    page = compose(chosen)
+    return write(folder, document(page), formats), page.task.name, _summary(page)
 
 
 def document(page: Page) -> Document:
@@ -56,20 +66,21 @@ def document(page: Page) -> Document:
     )
 
 
-def index(pages: Sequence[Page]) -> Document:
+def _summary(page: Page) -> tuple[Words, ...]:
+    """A task's line in the index; the methods are those that ran."""
+    return (
+        (Span(page.task.title, "link", f"{page.task.name}.md"),),
+        f"v{page.task.version}",
+        str(len(page.records)),
+        str(len(page.grid.seeds)),
+        str(len({record.label for record in page.records})),
+        f"{len(page.problems)} (see Checks)" if page.problems else "none",
+        "; ".join(_tied(page.grid)) or DASH,
+    )
+
+
+def index(rows: Sequence[tuple[Words, ...]]) -> Document:
     """The folder's README: a line a task, and how to read its page."""
-    rows = [
-        (
-            (Span(page.task.title, "link", f"{page.task.name}.md"),),
-            f"v{page.task.version}",
-            str(len(page.records)),
-            str(len(page.grid.seeds)),
-            str(len(page.grid.labels)),
-            f"{len(page.problems)} (see Checks)" if page.problems else "none",
-            "; ".join(_tied(page.grid)) or DASH,
-        )
-        for page in pages
-    ]
     heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not significantly worse"]
     reading = [
         "A cell is the **mean over seeds ± half-width of its 95 % t-interval**. It is the last epoch's accuracy, never "

@@ -8,6 +8,7 @@ from jkbench.report import analysis
 from jkbench.report.grid import Column, Grid
 from jkbench.report.page import Page
 from jkbench.statistics import share_interval
+from jkbench.tasks.shots import Shots
 
 COLUMNS = [
     "task",
@@ -64,11 +65,12 @@ def tidy(page: Page) -> pd.DataFrame:
     shots = {value: place for place, value in enumerate(grid.shots)}
     columns.sort(key=lambda column: shots[column.shots])
     tied = {column: analysis.ties(grid, column) for column in grid.columns}
+    costs = {(label, regime): _costs(grid, label, regime) for label in grid.labels for regime in grid.shots}
     lines = []
     for label in grid.labels:
         for column in columns:
             line = {"task": page.task.name, "task_version": page.task.version, "protocol": page.task.protocol}
-            line |= _identity(grid, label, column) | _value(grid, label, column) | _costs(grid, label, column)
+            line |= _identity(grid, label, column) | _value(grid, label, column) | costs[label, column.shots]
             if column in tied and label in grid.ranked:
                 line["in_tie_group"] = label in tied[column]
             lines.append(line | _gain(page, label, column) | _transfer(page, label, column))
@@ -119,8 +121,8 @@ def _transfer(page: Page, label: str, column: Column) -> dict[str, object]:
     return line
 
 
-def _costs(grid: Grid, label: str, column: Column) -> dict[str, object]:
-    price = analysis.price(grid, label, column.shots)
+def _costs(grid: Grid, label: str, shots: Shots) -> dict[str, object]:
+    price = analysis.price(grid, label, shots)
     if price is None:
         return {}
     return {
