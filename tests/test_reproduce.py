@@ -210,7 +210,7 @@ def test_numbers_from_memory_are_marked_and_so_are_rows_that_cannot_be_run(index
     assert "35.19 (recalled)" not in text
     assert "*recalled*: written down from memory" in text
     assert "`ce (pre-trained student, oracle)` cannot be run here: finetune is not defined on transfer tasks" in text
-    assert "there are no weights of vgg-9" in text
+    assert "vgg-9 has no weights trained on" in text
     page = compare(table("mit67"), tasks.load("mit67-transfer"), index, RecordSet())
     marked = {(gain.row, gain.column) for gain in the_only(page).gains if gain.recalled}
     assert marked == {(gain.row, gain.column) for gain in the_only(page).gains if gain.column in ("5", "10")}
