@@ -247,7 +247,7 @@ class Task(_Model):
         for rule in self.family.rules:
             if rule.broken(held):
                 raise ValueError(rule.sentence)
-        if len(set(map(str, self.shots))) != len(self.shots):
+        if len(set(self.shots)) != len(self.shots):
             raise ValueError("shots names a regime twice")
         return self
 
