@@ -97,3 +97,21 @@ def test_a_row_appears_with_its_first_record_or_where_its_task_names_it(index: I
     assert planned == {*FEWSHOT.methods, FEWSHOT.baseline}
     assert planned < set(index.methods())
     assert choose(FEWSHOT, index, RecordSet(), split="validation").expected == []
+
+
+def test_a_trial_that_is_done_beside_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    beside, home = suite(tmp_path / "suite", FEWSHOT.name), tmp_path / "home"
+    (network,) = (COMMITTED / "teachers").glob("*-6e8248dce534f3c6.safetensors")
+    (beside / "teachers").mkdir()
+    shutil.copy(network, beside / "teachers")
+    before = state(beside)
+    words = ["--methods", "distill,jacobian", "--task", FEWSHOT.name, "--leaderboard", str(home)]
+    assert ended("plan", *words) == 0
+    assert "0 are there, 40 to run" in capsys.readouterr().out
+    assert ended("plan", *words, "--beside", str(beside)) == 0
+    assert "40 are there, 0 to run" in capsys.readouterr().out
+    assert ended("run", *words, "--beside", str(beside)) == 0
+    assert "40 are there, 0 to run" in capsys.readouterr().err
+    assert state(beside) == before
+    assert (home / "teachers" / network.name).read_bytes() == network.read_bytes()
+    assert not list((home / "records").rglob("*.jsonl"))

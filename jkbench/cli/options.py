@@ -106,7 +106,7 @@ def make_plan(
     shots_text: str | None,
     seeds_text: str | None,
     split_name: SplitName,
-    folder: Path,
+    *folders: Path,
 ) -> tuple[Plan, Index]:
     """The plan of a command line; all that is wrong with it is told at once."""
     from jkbench import plan as planning
@@ -119,7 +119,7 @@ def make_plan(
         with problems.caught():
             index = discover(plugin_folders)
         with problems.caught():
-            task = recorded_tasks.load(task_name, folder)
+            task = recorded_tasks.load(task_name, *folders)
         with problems.caught():
             regimes = parse_shots(shots_text)
         with problems.caught():

@@ -28,6 +28,7 @@ Example:
 @options.seeds
 @options.plugins
 @options.leaderboard_folder
+@options.beside
 @options.split
 @options.as_json
 def plan(
@@ -37,6 +38,7 @@ def plan(
     seeds: str | None,
     plugins: tuple[Path, ...],
     folder: Path,
+    beside: tuple[Path, ...],
     split: Any,
     as_json: bool,
 ) -> None:
@@ -47,8 +49,8 @@ def plan(
     from jkbench.records import teachers
     from jkbench.records.store import FINAL, Store
 
-    made, _ = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
-    loaded = Store(folder).outlines(made.task.name)
+    made, _ = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder, *beside)
+    loaded = Store(folder, beside).outlines(made.task.name)
     networks = teachers.present(folder, made.task, made.trials[0].datasets)
     results = [record for record in loaded.records.values() if record.status in FINAL]
     done = {record.id for record in results if not networks.are_others(record)}

@@ -38,6 +38,7 @@ Examples:
 @options.seeds
 @options.plugins
 @options.leaderboard_folder
+@options.beside
 @options.split
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @click.option(
@@ -59,6 +60,7 @@ def run(
     seeds: str | None,
     plugins: tuple[Path, ...],
     folder: Path,
+    beside: tuple[Path, ...],
     split: Any,
     device: str,
     jobs: str,
@@ -74,6 +76,7 @@ def run(
     from jkbench.execute.progress import plain_warnings
     from jkbench.files import cache_folder
     from jkbench.records import tasks as recorded_tasks
+    from jkbench.records import teachers
     from jkbench.records.store import Store
 
     plain_warnings()
@@ -82,7 +85,7 @@ def run(
     with Collector() as problems:
         plan = None
         with problems.caught():
-            plan, index = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder)
+            plan, index = options.make_plan(task_name, methods, plugins, shots, seeds, split, folder, *beside)
         with problems.caught():
             check_device(device)
         with problems.caught():
@@ -96,8 +99,9 @@ def run(
             counts = execute(smoked.trials, setup, None)
         click.echo(f"smoke: {describe(counts)}; nothing was stored")
         return 1 if set(counts) & {"failed", "oom", "timeout"} else 0
-    store = Store(folder)
+    store = Store(folder, beside)
     store.check_writable()
+    teachers.bring(folder, beside, plan.task, plan.trials[0].datasets)
     recorded_tasks.keep(task_name, folder)
     missing = missing_trials(plan, store)
     counts = {}

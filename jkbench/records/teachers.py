@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from jkbench import hashing
 from jkbench.errors import UserError
-from jkbench.files import data_folder
+from jkbench.files import data_folder, write_atomically
 from jkbench.plugins.describe import Plugin
 from jkbench.records.weights import described
 from jkbench.tasks.task import REVISION, Images, Pretrained, Task, Training
@@ -145,3 +145,13 @@ def present(folder: Path, task: Task, datasets: Mapping[str, Plugin]) -> Present
                 recipes[role] = made
     found = {role: described(path(folder, made)) for role, made in recipes.items()}
     return Present(recipes, {role: told.weights for role, told in found.items() if told})
+
+
+def bring(folder: Path, beside: Iterable[Path], task: Task, datasets: Mapping[str, Plugin]) -> None:
+    """Copy a task's networks from the folders beside where ``folder`` has none: its trials learn from the same."""
+    for made in present(folder, task, datasets).recipes.values():
+        target = path(folder, made)
+        for file in (path(other, made) for other in beside):
+            if file.is_file() and not target.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(target, file.read_bytes())
