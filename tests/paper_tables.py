@@ -7,10 +7,12 @@ from typing import Any
 from jkbench import plan
 from jkbench.papers import table as papers
 from jkbench.papers.compare import Read, Reproduction
+from jkbench.papers.page import document
 from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.store import RecordSet
+from jkbench.report.render import markdown
 from jkbench.tasks import task as tasks
 
 PAPER = papers.load("jacobian-matching")
@@ -37,3 +39,7 @@ def records(index: Index, name: str, cells: dict[tuple[str, str], list[float]], 
 def the_only(page: Reproduction) -> Read:
     (read,) = page.readings
     return read
+
+
+def render(page: Reproduction) -> str:
+    return markdown.render(document(page, "page"))

@@ -24,12 +24,13 @@ from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import seeded
 from jkbench.papers.theory import bound_page, measured, page
-from jkbench.papers.theory.bound_page import Recorded, Regime
+from jkbench.papers.theory.bound import Recorded, Regime
 from jkbench.papers.theory.measured import COPIES, MeasuredStudent, Pixels, Side, large_set
 from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
+from jkbench.report.render import markdown
 from jkbench.statistics import Interval
 from jkbench.tasks import task as tasks
 
@@ -156,9 +157,9 @@ def test_without_a_source_the_target_and_another_set_stand_for_it(
     assert torch.equal(both.images.read(slice(target)), both.images.read(slice(target, None)))
     some = large_set(away, data, 30, CPU, more)
     assert len(some.images) == 30
-    text = bound_page._source(both, away)
-    assert "is not at hand" in text
-    assert "In its place" in text
+    text = markdown.words(bound_page._source(both, away))
+    assert "are not available" in text
+    assert "**Another large set serves as D\\_l**" in text
     assert "lower estimate" in bound_page._sampled(some)
     with pytest.raises(UserError, match="names its source"):
         large_set(task, data, 10, CPU, more)
@@ -255,36 +256,36 @@ def spaces(*factors: float, gains: tuple[Interval | None, ...] = (None, None)) -
 
 
 def said(found: dict[str, list[Regime]]) -> str:
-    return "\n".join(bound_page.findings(found, small_task("transfer"), silent=30.0))
+    return "\n".join(map(markdown.words, bound_page.findings(found, small_task("transfer"), silent=30.0)))
 
 
 def test_the_verdict_is_made_from_the_numbers() -> None:
     empty = said(spaces(1000.0, 2000.0))
     assert "explains nothing" in empty
     assert "1,000 times" in empty
-    assert "1 of 2 in pixels" not in empty
-    assert "2 of 2 in pixels: **it says less" in empty
+    assert "1 of 2 cases in pixels" not in empty
+    assert "2 of 2 cases in pixels: **it says less" in empty
     assert "in 2 of 2 cases the bound does not exclude it" in empty
     assert "no more than an order of magnitude" in said(spaces(3.0, 20.0))
-    assert "E over the source stays at 5.00: the bound and E do not go the same way" in empty
+    assert "E over the source stays at 5.00: they do not move in the same direction" in empty
     assert "Noisy copies shorten H by 25.0 %" in empty
     tight = said(spaces(1.5, 1.2))
     assert "close to what it bounds" in tight
-    assert "0 of 2 in pixels. A student" in tight
+    assert "0 of 2 cases in pixels. A student" in tight
     assert "in 0 of 2 cases the bound does not exclude it" in tight
-    assert "The bound holds in 2 cases of 2" in tight
+    assert "The bound holds in all 2 cases" in tight
     assert "**The bound fails** in 1 of 2 cases" in said(spaces(0.9, 3.0))
     assert bound_page.findings({}, small_task("transfer"), 0.0) == ["Nothing: no student has finished."]
 
 
 def test_gains_are_read_with_their_intervals() -> None:
     apart = said(spaces(3.0, 3.0, gains=(Interval(-6.0, 1.0, 5), Interval(2.0, 1.0, 5))))
-    assert "above zero with its whole interval in 1 of 2 regimes, below in 1" in apart
+    assert "lies above zero in 1 of 2 regimes and below zero in 1" in apart
     assert "from −6.00 to +2.00 points: it grows while H falls" in apart
     overlapping = said(spaces(3.0, 3.0, gains=(Interval(-1.0, 3.0, 5), Interval(2.0, 1.0, 5))))
-    assert "whose intervals overlap" in overlapping
-    assert "in 1 of 2 regimes, below in 0" in overlapping
-    assert "measured gain" not in said(spaces(3.0, 3.0))
+    assert "with overlapping intervals" in overlapping
+    assert "in 1 of 2 regimes and below zero in 0" in overlapping
+    assert "interval of the gain" not in said(spaces(3.0, 3.0))
 
 
 def test_gaps_are_told(index: Index) -> None:
@@ -298,8 +299,8 @@ def test_gaps_are_told(index: Index) -> None:
     found = Recorded({1: Interval(1.0, 2.0, 2)}, {trials[0].id: 0.5, trials[1].id: 0.5})
     text = "\n".join(bound_page._gaps(students, task, "lwf", found))
     assert "No gain at 4 per class" in text
-    assert "without a bound: 4 per class, seed 0" in text
-    assert "1 of the 2 students with a record have its accuracy exactly; the others differ by at most 25.00" in text
+    assert "have no bound: 4 per class, seed 0" in text
+    assert "1 of the 2 students with a record have exactly its accuracy; the others differ by at most 25.00" in text
     assert "is the baseline itself" in "\n".join(bound_page._gaps(students, task, task.baseline, found))
 
 
@@ -323,7 +324,7 @@ def test_the_command_writes_its_page_with_and_without_records(
     text, image = (own / "out/bound-tiny-transfer.md").read_text(), (own / "out/bound-tiny-transfer.png").read_bytes()
     assert image.startswith(b"\x89PNG")
     assert "No gain at 1 per class, 4 per class" in text
-    assert "Of these 70 are looked at" in text
+    assert "A random sample of 70 of these images is used" in text
     assert "no gains: board has no records of lwf beside scratch" in capsys.readouterr().err
     assert not list((own / "board").rglob("*.json*")), "nothing is recorded"
     assert list((own / "board/teachers").glob("*.safetensors"))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import small
 import torch
-from paper_tables import PAPER, records, table, the_only
+from paper_tables import PAPER, records, render, table, the_only
 from scipy import stats
 
 from jkbench import plan
 from jkbench.papers import figure as paper_figure
 from jkbench.papers import table as papers
-from jkbench.papers.compare import PaperGain, Read, compare, render
+from jkbench.papers.compare import PaperDifference, Read, compare
 from jkbench.plan import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
@@ -58,7 +58,7 @@ def test_an_empty_page_counts_what_is_missing(index: Index) -> None:
     text = render(page)
     assert "0 of 36 cells of the paper's table have been run" in text
     assert "Nothing has been run yet." in text
-    assert "holds" not in text.split("## Protocol")[0].split("Sign *holds*")[0]
+    assert "holds" not in text.split("## Protocol")[0].split("Sign: *holds*")[0]
 
 
 def test_cells_gains_and_verdicts(index: Index) -> None:
@@ -105,7 +105,7 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
 def test_verdicts_are_no_stronger_than_the_interval(
     published: float, ours: Interval | None, sign: str, size: str
 ) -> None:
-    gain = PaperGain("a", "5", published, ours, over="b")
+    gain = PaperDifference("a", "5", published, ours, over="b")
     assert (gain.sign, gain.size) == (sign, size)
 
 
@@ -122,11 +122,11 @@ def test_an_error_that_the_paper_prints_stands_beside_its_number(index: Index) -
     page = compare(table("noise"), tasks.load("cifar100-noise"), index, RecordSet())
     text = render(page)
     assert "61.90 ± 0.07" in text
-    assert "with a ± where the paper prints one" in text
+    assert "with a ± where the paper prints one, which it does not explain" in text
     assert "64.78 |" in text
     assert {gain.column for gain in the_only(page).gains} == {"0.1", "0.2", "0.3", "0.4"}
     cifar = render(compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, RecordSet()))
-    assert "one number a cell, without an interval" in cifar
+    assert "one number per cell, without an interval" in cifar
 
 
 def test_accuracy_under_noise_reads_the_noisy_metrics(index: Index) -> None:
@@ -173,7 +173,7 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
     text = render(page)
     assert "`ce+act+jac` as `jacobian[jac=100]`" in text
     assert "1 of 36 cells of the paper's table have been run in the reading `mean-of-classes`" in text
-    beside = text.split("## Readings beside each other")[1].split("## Reading `all-ones`")[0]
+    beside = text.split("## Readings side by side")[1].split("## Reading `all-ones`")[0]
     (line,) = [line for line in beside.splitlines() if line.startswith("| `")]
     assert [part.strip() for part in line.split("|")[1:-1]] == [
         "`ce+act+jac` − `ce+act`", "5", "+6.42", "+11.00 ± 2.48 (n = 3)", "+7.00 ± 2.48 (n = 3)", "",
@@ -182,13 +182,13 @@ def test_readings_of_one_task_stand_apart_on_one_page(index: Index) -> None:
     assert "`act` the squared error between" in text
     assert text.count("### Accuracy in %") == 3
     assert text.count("## Protocol") == 1
-    panel = paper_figure._figure(page).axes[0]
+    panel = paper_figure.draw(page).axes[0]
     places = [float(container.lines[0].get_xydata()[0][0]) for container in panel.containers]
     assert places[0] < 1 <= places[1], "readings stand beside each other"
     # elsewhere nothing is read otherwise
     assert chosen.readings_of("cifar100-fewshot") == chosen.readings_of("cifar100-fewshot-short") == [None]
     assert chosen.methods_of("cifar100-fewshot") == chosen.methods
-    assert "Readings beside" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, RecordSet()))
+    assert "Readings side by side" not in render(compare(chosen, tasks.load("cifar100-fewshot"), index, RecordSet()))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_table_without_published_numbers_has_the_tasks_regimes(index: Index) -
     assert gain.ours.mean == pytest.approx(1.75)
     assert (gain.sign, gain.size) == ("not resolved", "not resolved")
     text = render(page)
-    assert "No number of the paper's is at hand" in text
+    assert "None of the paper's numbers for this table is available" in text
     assert "published" not in text
     assert not gain.resolved  # of two seeds
     (line,) = [line for line in text.splitlines() if line.startswith("| `attention, depth 2` −") and "+1.75" in line]

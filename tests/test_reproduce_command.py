@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from paper_tables import records, table, the_only
+from paper_tables import records, render, table, the_only
 
 from jkbench.cli import cli
 from jkbench.cli.run import run
 from jkbench.errors import UserError
 from jkbench.papers import figure as paper_figure
-from jkbench.papers.compare import compare, render
+from jkbench.papers.compare import compare
 from jkbench.plugins.discovery import Index
 from jkbench.records.store import RecordSet, Store
+from jkbench.report.figures import style
 from jkbench.tasks import task as tasks
 
 
@@ -28,11 +29,11 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         ("ce+jac", "5"): [9.0],
     }
     page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
-    made = paper_figure._figure(page)
+    made = paper_figure.draw(page)
     panels = {panel.get_title(): panel for panel in made.axes}
     assert list(panels) == ["ce+act+jac − ce+act", "ce+jac − ce"]  # nothing of act+jac has been run
     for title, (name, height, face) in {
-        "ce+act+jac − ce+act": ("measured", 6.25, "#0072B2"),
+        "ce+act+jac − ce+act": ("measured", 6.25, style("measured").colour),
         "ce+jac − ce": ("measured (one seed)", -4.0, "white"),
     }.items():
         (published,) = [line for line in panels[title].lines if line.get_label() == "published"]
@@ -48,9 +49,8 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         (ours,) = [g.ours for g in the_only(page).gains if (g.row, g.over, g.column) == (row, over, "5")]
         assert ours is not None
         assert (high - low) / 2 == pytest.approx(ours.half_width or 0)
-    assert paper_figure.draw(page) == paper_figure.draw(page)
-    assert "![alt](figure.png)" in render(page, ("alt", "figure.png"))
-    assert paper_figure.draw(compare(table("cifar100"), page.task, index, RecordSet())) is None
+    assert "with 95 % intervals, one panel a difference](page.png)" in render(page)
+    assert "](page.png)" not in render(compare(table("cifar100"), page.task, index, RecordSet()))
 
 
 def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index: Index) -> None:
@@ -61,7 +61,7 @@ def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index
     three = dataclasses.replace(
         page, readings=[dataclasses.replace(page.readings[0], name=r.name) for r in page.readings]
     )
-    made = paper_figure._figure(three)
+    made = paper_figure.draw(three)
     FigureCanvasAgg(made).draw()
     (legend,) = made.legends
     assert len(legend.get_texts()) == 7

@@ -11,8 +11,10 @@ from torch import nn
 
 from jkbench.engine import images as image_sets
 from jkbench.engine.setup import make_ready, trained_networks
-from jkbench.papers.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict, write
+from jkbench.papers.theory.terms import Curve, Reach, conclusions, gradients, measure, verdict
+from jkbench.papers.theory.terms_page import document
 from jkbench.plugins.discovery import Index
+from jkbench.report.render import write
 
 
 def test_gradients_by_depth_are_autograds_and_leave_no_trace(index: Index, references: Path) -> None:
@@ -50,11 +52,12 @@ def test_rows_are_trained_as_their_trials_are(index: Index, references: Path, tm
         expected.append([value / values[0] for value in values])
     assert curves[2].first > 0
     assert curves[0].values == pytest.approx([(a + b) / 2 for a, b in zip(*expected, strict=True)])
-    pages = write(tmp_path, "small", "Small", "3 per class", 2, curves, reaches, ["Of a test."])
+    page = document(trials[0].task, "3 per class", 2, curves, reaches, ["Of a test."])
+    pages = write(tmp_path, page)
     again = [path.read_bytes() for path in pages]
-    write(tmp_path, "small", "Small", "3 per class", 2, curves, reaches, ["Of a test."])
+    write(tmp_path, page)
     assert [path.read_bytes() for path in pages] == again
-    lines = [line.split("|")[1:3] for line in pages[1].read_text().splitlines() if line.startswith("| `lwf")]
+    lines = [line.split("|")[1:3] for line in pages[0].read_text().splitlines() if line.startswith("| `lwf")]
     assert [[cell.strip() for cell in line] for line in lines].count(["`lwf-jacobian`", "`jac`"]) == 2
 
 
@@ -72,18 +75,18 @@ def test_sentences_say_what_the_numbers_say() -> None:
         "The term `jac` of `a` falls to 25 % of its first value.",
         "The term `jac` of `b` rises to 106 % of its first value.",
         "The term `jac` of `c` ends at 100 % of its first value.",
-        "The term `jac` of `d` ends at 106 % of its first value (over seeds 76 to 127 %).",
-        "The term `jac` of `e` falls to 94 % of its first value (over seeds 93 to 95 %).",
-        "`a`: before the first step, the gradient of `jac` by the first convolution is 0.5 times that by the last.",
-        "`b`: before the first step, the gradient of `jac` does not reach the last convolution.",
+        "The term `jac` of `d` ends at 106 % of its first value (76 to 127 % over seeds).",
+        "The term `jac` of `e` falls to 94 % of its first value (93 to 95 % over seeds).",
+        "`a`, before the first step: the gradient of `jac` at the first convolution is 0.5 times that at the last.",
+        "`b`, before the first step: the gradient of `jac` does not reach the last convolution.",
     ]
 
 
 def test_a_term_is_reduced_where_every_seed_says_so() -> None:
     ends = {"a": (0.2, 0.9), "b": (0.76, 1.27), "c": (0.96, 1.0), "d": (1.1, 1.2), "e": (0.9499, 0.3)}
     curves = [Curve(row, "jac", (0, 1), (1.0, sum(of) / 2), of) for row, of in ends.items()]
-    told = "Reduced below 95 % of its first value by training, the term `jac`: "
-    assert verdict(curves) == told + "in every seed: `a`, `e`; in none: `c`, `d`; in some: `b`."
+    told = "Training reduces the term `jac` below 95 % of its first value "
+    assert verdict(curves) == told + "in every seed for `a`, `e`; in no seed for `c`, `d`; in some seeds for `b`."
     assert verdict([Curve("a", "ce", (0, 1), (1.0, 0.5))]) == ""
 
 

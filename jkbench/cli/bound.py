@@ -54,7 +54,8 @@ def measure(
     from jkbench.engine import environment
     from jkbench.engine import images as image_sets
     from jkbench.engine.setup import Where
-    from jkbench.papers.theory import bound_page, measured
+    from jkbench.papers.theory import bound, bound_page, measured
+    from jkbench.report.render import write
 
     more = None if source is None else _more(source, plan.task, index)
     data = image_sets.of_task(plan.task, datasets)
@@ -72,8 +73,9 @@ def measure(
             students.append(student)
             progress.say(f"[{len(students)}/{len(trials)}] {student.trial.name}: {_told(student)}")
     loaded = Store(folder).read(plan.task.name)
-    found = bound_page.recorded(plan.task, index, loaded, row.label)
-    for path in bound_page.write(out, plan.task, row.label, students, large, len(data.target.classes), found):
+    found = bound.recorded(plan.task, index, loaded, row.label)
+    page = bound_page.document(plan.task, row.label, students, large, len(data.target.classes), found)
+    for path in write(out, page):
         click.echo(path)
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

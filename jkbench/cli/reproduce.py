@@ -116,24 +116,18 @@ def _run_options(
 
 def _write(preset: str, table: Any, task_name: str, folder: Path, wanted: bool) -> None:
     """The page of one task; of a task that stands in, where it has records or was asked for."""
-    from jkbench.files import write_atomically
-    from jkbench.papers import figure as paper_figure
-    from jkbench.papers.compare import compare, render
+    from jkbench.papers.compare import compare
+    from jkbench.papers.page import document, done
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.store import Store
+    from jkbench.report.render import write
 
     loaded = Store(folder).read(task_name)
     if not wanted and not loaded.records:
         return
     page = compare(table, recorded_tasks.load(task_name, folder), discover(()), loaded)
-    path = folder / f"{preset}-{task_name}.md"
-    drawn, image = path.with_suffix(".png"), paper_figure.draw(page)
-    if image is None:
-        drawn.unlink(missing_ok=True)
-    else:
-        write_atomically(drawn, image)
-    write_atomically(path, render(page, (paper_figure.says(page), drawn.name) if image else None))
-    click.echo(f"{path}: {'; '.join(page.done)}".replace("`", ""))
+    path = write(folder, document(page, f"{preset}-{task_name}"))[0]
+    click.echo(f"{path}: {'; '.join(done(page, read) for read in page.readings)}".replace("`", ""))
     for complaint in loaded.complaints():
         click.echo(f"warning: {complaint}", err=True)

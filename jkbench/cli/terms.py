@@ -33,7 +33,8 @@ def measure(
 
     from jkbench.engine import environment
     from jkbench.engine.setup import Where
-    from jkbench.papers.theory import terms
+    from jkbench.papers.theory import terms, terms_page
+    from jkbench.report.render import write
     from jkbench.report.wording import settings
     from jkbench.tasks.shots import per_class
 
@@ -50,7 +51,7 @@ def measure(
         *(f"`{row.label}`: {settings(row.parameters)}." for row in plan.rows),
     ]
     count = len({trial.seed for trial in trials})
-    for path in terms.write(out, task.name, task.title, per_class(largest), count, curves, reaches, protocol):
+    for path in write(out, terms_page.document(task, per_class(largest), count, curves, reaches, protocol)):
         click.echo(path)
     for sentence in filter(None, (terms.verdict(curves), *terms.conclusions(curves, reaches))):
         click.echo(sentence.replace("`", ""))

@@ -1,9 +1,7 @@
-"""A paper's table beside ours: published, measured with its interval, the difference, and what of it holds."""
+"""A paper's table beside ours: published, measured with its interval, the difference, and which claims hold."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +15,6 @@ from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
 from jkbench.report.caption import protocol, provenance
 from jkbench.report.grid import arrange
-from jkbench.report.markup import render_markdown
 from jkbench.statistics import Interval, mean_interval
 from jkbench.tasks.shots import Shots, parse
 from jkbench.tasks.task import Task
@@ -27,7 +24,7 @@ Size = Literal["holds", "below", "above", "not resolved", "not run"]
 
 
 @dataclass(frozen=True)
-class Compared:
+class PaperNumber:
     """One number of the paper beside ours, in points; ``ours`` is None where nothing has been run."""
 
     row: str
@@ -46,22 +43,26 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class PaperGain(Compared):
+class PaperDifference(PaperNumber):
     """A difference of two rows: ours is paired, seed by seed."""
 
     over: str = ""
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """The ends of our interval; None where nothing was run, and where one seed has no interval."""
+        if self.ours is None or self.ours.half_width is None:
+            return None
+        return self.ours.mean - self.ours.half_width, self.ours.mean + self.ours.half_width
+
+    @property
     def resolved(self) -> bool:
-        """Whether our interval leaves zero out."""
-        if self.ours is None:
-            return False
-        low, high = bounds(self.ours)
-        return low is not None and high is not None and not low <= 0 <= high
+        """Whether our interval excludes zero."""
+        return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
 
     @property
     def sign(self) -> Sign:
-        """Whether the gain has the published sign: resolved where our interval leaves zero out."""
+        """Whether the difference has the published sign: resolved where our interval excludes zero."""
         if self.ours is None:
             return "not run"
         if self.published is None or not self.resolved:
@@ -70,15 +71,15 @@ class PaperGain(Compared):
 
     @property
     def size(self) -> Size:
-        """Whether the published gain lies in our interval and zero does not: one that holds both tells neither apart.
+        """Whether our interval includes the published difference and excludes zero; "below" and "above" are ours.
 
-        Where the published one does not lie in it: whether ours is below or above. It has no interval of its own.
+        An interval that includes both resolves nothing. The published difference has no interval of its own.
         """
         if self.ours is None:
             return "not run"
-        low, high = bounds(self.ours)
-        if self.published is None or low is None or high is None:
+        if self.published is None or self.ends is None:
             return "not resolved"
+        low, high = self.ends
         if not low <= self.published <= high:
             return "below" if high < self.published else "above"
         return "holds" if self.resolved else "not resolved"
@@ -91,8 +92,8 @@ class Read:
     name: str | None
     """None for the table's own rows."""
     says: str
-    cells: list[Compared]
-    gains: list[PaperGain]
+    cells: list[PaperNumber]
+    gains: list[PaperDifference]
     labels: Mapping[str, str]
     """The suite's name of each row of the paper."""
     changed: list[str]
@@ -105,24 +106,6 @@ class Read:
         """Cells that have been run."""
         return sum(cell.ours is not None for cell in self.cells)
 
-    @property
-    def verdicts(self) -> str:
-        """How often each verdict is given: ``the sign holds in 2; the size is above in 2; 1 has not been run``."""
-        signs, sizes = (Counter(getattr(gain, of) for gain in self.gains) for of in ("sign", "size"))
-        missing = signs["not run"]
-        told = [
-            f"the {what} {_counted(counts)}" for what, counts in (("sign", signs), ("size", sizes)) if _counted(counts)
-        ]
-        if missing:
-            told.append(f"{missing} {'has' if missing == 1 else 'have'} not been run")
-        return "; ".join(told)
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    verdicts = ("holds", "does not hold", "is below", "is above", "is not resolved")
-    found = [(verdict, counts.get(verdict.removeprefix("is "), 0)) for verdict in verdicts]
-    return ", ".join(f"{verdict} in {count}" for verdict, count in found if count)
-
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -131,7 +114,7 @@ class Reproduction:
     table: PaperTable
     task: Task
     readings: list[Read]
-    caption: list[str]
+    protocol: list[str]
     stale: int
 
     @property
@@ -145,27 +128,10 @@ class Reproduction:
         return self.task.name != self.table.task
 
     @property
-    def beside(self) -> list[tuple[PaperGain, ...]]:
+    def beside(self) -> list[tuple[PaperDifference, ...]]:
         """The same difference in each reading, of those that some reading has measured."""
         same = zip(*(read.gains for read in self.readings), strict=True)
         return [gains for gains in same if any(gain.ours is not None for gain in gains)]
-
-    @property
-    def done(self) -> list[str]:
-        """How much has been run, a sentence's part for each reading."""
-        whose = "the paper's" if self.known else "this"
-        return [
-            f"{read.run} of {len(read.cells)} cells of {whose} table have been run"
-            + (f" in the reading `{read.name}`" if read.name else "")
-            for read in self.readings
-        ]
-
-
-def bounds(interval: Interval) -> tuple[float | None, float | None]:
-    """The ends of an interval; None where one seed has none."""
-    if interval.half_width is None:
-        return None, None
-    return interval.mean - interval.half_width, interval.mean + interval.half_width
 
 
 def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> Reproduction:
@@ -178,7 +144,7 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> R
         table=table,
         task=task,
         readings=[_read(table, task, name, *of_row, used) for name, of_row in rows.items()],
-        caption=_protocol(task, used),
+        protocol=_protocol(task, used),
         stale=chosen.stale,
     )
 
@@ -203,7 +169,7 @@ def _read(
                 if record.label == label and record.shots == shots and metric in record.metrics
             }
     cells = [
-        Compared(
+        PaperNumber(
             row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
             (row, column) in table.recalled, table.errors.get((row, column)),
         )
@@ -212,7 +178,7 @@ def _read(
         if (row, column) in table.numbers or not table.numbers
     ]  # fmt: skip
     gains = [
-        PaperGain(
+        PaperDifference(
             row,
             column,
             _difference(table, row, over, column),
@@ -280,31 +246,3 @@ def _interval(values: Sequence[float]) -> Interval | None:
 def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> Interval | None:
     mine, theirs = found.get((row, column), {}), found.get((over, column), {})
     return _interval([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
-
-
-def render(page: Reproduction, figure: tuple[str, str] | None = None) -> str:
-    """The page as Markdown, with a figure's words and file where it has one. The same records give the same bytes."""
-    text = render_markdown(
-        "reproduction.md.j2", page=page, figure=figure, number=_published, ours=_ours, signed=_signed
-    )
-    return re.sub(r"\n{3,}", "\n\n", text)
-
-
-def _published(cell: Compared) -> str:
-    error = "" if cell.error is None else f" ± {cell.error:.2f}"
-    return _number(cell.published) + error + (" (recalled)" if cell.recalled else "")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}".replace("-", "−")
-
-
-def _ours(interval: Interval | None, signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    mean = _signed(interval.mean) if signed else _number(interval.mean)
-    return mean if interval.half_width is None else f"{mean} ± {interval.half_width:.2f}"

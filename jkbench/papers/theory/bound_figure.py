@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jkbench.report.figures import COLOURS, MARKERS
+from jkbench.papers.theory.bound import Regime
+from jkbench.report.figures import Style, dress, hold, legend, means, style
 from jkbench.tasks.task import Task
 
-if TYPE_CHECKING:
-    from jkbench.papers.theory.bound_page import Regime
 
-
-def draw(spaces: Mapping[str, Sequence[Regime]], label: str, task: Task) -> bytes:
-    """A PNG of three panels over images per class. The same numbers give the same bytes."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams |= {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-        figure = Figure(figsize=(9.8, 3.8), layout="constrained")
-        both, distance, gain = figure.subplots(1, 3)
-        for (space, held), colour, marker in zip(spaces.items(), COLOURS, MARKERS, strict=False):
-            _line(both, held, "right", f"bound, {space}", colour, marker)
-            first = held[0].mean("distance") or 1.0
-            places, values = _places(held), [regime.mean("distance") / first for regime in held]
-            distance.plot(places, values, color=colour, marker=marker, markersize=5, linewidth=1.3)
-        _line(both, next(iter(spaces.values())), "source_mean", "E over the source", "black", "*")
-        both.set_yscale("log")
-        both.set_ylim(*_decades(spaces))
-        both.set_title("the bound, and what it bounds")
-        both.set_ylabel("squared distance of logits")
-        distance.set_ylim(bottom=0)
-        distance.set_title("H(source, target)")
-        distance.set_ylabel("share of its value at the first regime")
-        _gain(gain, next(iter(spaces.values())), label, task.baseline)
-        for panel in (both, distance, gain):
-            _axes(panel, next(iter(spaces.values())))
-        figure.legend(*both.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-        figure.suptitle(f"{task.title}: {label}", fontsize=10)
-        content = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
-    return content.getvalue()
+def draw(spaces: Mapping[str, Sequence[Regime]], label: str, task: Task) -> Figure:
+    """Three panels over images per class."""
+    figure = Figure(figsize=(9.8, 3.8), layout="constrained")
+    both, distance, gain = figure.subplots(1, 3)
+    one = next(iter(spaces.values()))
+    for space, held in spaces.items():
+        look = style(space)
+        _line(both, held, "right", f"bound, {space}", look)
+        first = held[0].mean("distance") or 1.0
+        values = [regime.mean("distance") / first for regime in held]
+        distance.plot(_places(held), values, color=look.colour, marker=look.marker, markersize=5, linewidth=1.3)
+    _line(both, one, "source_mean", "E over the source", Style("black", "*", "-"))
+    both.set_yscale("log")
+    both.set_ylim(*_decades(spaces))
+    both.set_title("the bound, and what it bounds")
+    both.set_ylabel("squared distance of logits")
+    distance.set_ylim(bottom=0)
+    distance.set_title("H(source, target)")
+    distance.set_ylabel("relative to the first regime")
+    _gain(gain, one, label, task.baseline)
+    for panel in (both, distance, gain):
+        dress(panel, _places(one), [str(regime.shots) for regime in one], "training images per class", log=True)
+    legend(figure, [both], both.get_legend_handles_labels()[1], "outside lower center", ncols=3)
+    figure.suptitle(f"{task.title}: {label}")
+    return figure
 
 
 def _decades(spaces: Mapping[str, Sequence[Regime]]) -> tuple[float, float]:
@@ -61,13 +52,13 @@ def _places(held: Sequence[Regime]) -> list[float]:
     return [regime.images / regime.classes for regime in held]
 
 
-def _line(panel: Axes, held: Sequence[Regime], name: str, label: str, colour: str, marker: str) -> None:
+def _line(panel: Axes, held: Sequence[Regime], name: str, label: str, look: Style) -> None:
     """The mean over seeds as a line, each seed as a faint dot."""
     for place, regime in zip(_places(held), held, strict=True):
         values = [getattr(side, name) for side in regime.sides]
-        panel.plot([place] * len(values), values, marker, color=colour, markersize=3, alpha=0.35)
-    means = [regime.mean(name) for regime in held]
-    panel.plot(_places(held), means, color=colour, marker=marker, markersize=5, linewidth=1.3, label=label)
+        panel.plot([place] * len(values), values, look.marker, color=look.colour, markersize=3, alpha=0.35)
+    values = [regime.mean(name) for regime in held]
+    panel.plot(_places(held), values, color=look.colour, marker=look.marker, markersize=5, linewidth=1.3, label=label)
 
 
 def _gain(panel: Axes, held: Sequence[Regime], label: str, baseline: str) -> None:
@@ -75,22 +66,7 @@ def _gain(panel: Axes, held: Sequence[Regime], label: str, baseline: str) -> Non
     panel.set_title(f"gain of {label} over {baseline}")
     panel.set_ylabel("points of accuracy")
     panel.axhline(0, color="#999999", linewidth=0.8)
+    means(panel, known, style(label), label)
+    hold(panel, [gain for _, gain in known], 1, -100, 100)
     if not known:
         panel.text(0.5, 0.6, "no records", transform=panel.transAxes, ha="center", color="#777777")
-        return
-    panel.errorbar(
-        [place for place, _ in known], [gain.mean for _, gain in known],
-        yerr=[gain.half_width or 0.0 for _, gain in known],
-        color=COLOURS[2], marker="o", markersize=5, linewidth=1.3, elinewidth=0.9, capsize=2,
-    )  # fmt: skip
-
-
-def _axes(panel: Axes, held: Sequence[Regime]) -> None:
-    places = _places(held)
-    panel.set_xscale("log")
-    panel.set_xticks(places, [str(regime.shots) for regime in held])
-    panel.set_xlim(min(places) / 1.4, max(places) * 1.4)
-    panel.minorticks_off()
-    panel.set_xlabel("training images per class")
-    panel.grid(axis="y", color="#dddddd", linewidth=0.6)
-    panel.set_axisbelow(True)

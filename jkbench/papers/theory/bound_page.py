@@ -3,120 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import fmean
+from functools import partial
 
-from jkbench.files import write_atomically
 from jkbench.papers.theory import bound_figure
+from jkbench.papers.theory.bound import Recorded, Regime, regimes
 from jkbench.papers.theory.measured import COPIES, Large, MeasuredStudent, Side
-from jkbench.plugins.discovery import Index
-from jkbench.records.select import choose
-from jkbench.records.store import RecordSet
-from jkbench.report import analysis
-from jkbench.report.checks import one_protocol
-from jkbench.report.grid import Column, arrange
-from jkbench.report.markup import render_markdown
-from jkbench.report.wording import DASH, code, plural, ranges, significant
+from jkbench.report.document import Block, Bullets, Document, Drawing, Section, Words, rich, table
+from jkbench.report.wording import DASH, code, measured, plural, ranges, signed, significant
 from jkbench.statistics import Interval
-from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Images, Task
 
 EMPTY, LOOSE = 10.0, 2.0
 """A bound that is never within the first factor of what it bounds explains nothing; within the second it is tight."""
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What the records say of a row: gains over the baseline by regime, and each trial's accuracy by its id."""
-
-    gains: dict[Shots, Interval] = field(default_factory=dict)
-    accuracies: dict[str, float] = field(default_factory=dict)
-
-
-def recorded(task: Task, index: Index, loaded: RecordSet, label: str) -> Recorded:
-    """The row's gains over the task's baseline, in points, and its accuracies, from current records on test images."""
-    chosen = choose(task, index, loaded, labels=[label, task.baseline])
-    records, _ = one_protocol(task, chosen.records)
-    cells = analysis.gains(arrange(task, records), task.baseline).cells
-    gains = {
-        column.shots: Interval(
-            100 * gain.interval.mean, gain.interval.half_width and 100 * gain.interval.half_width, gain.interval.n
-        )
-        for (row, column), gain in cells.items()
-        if row == label and column == Column(column.shots, "accuracy")
-    }
-    accuracies = {
-        record.id: record.metrics["accuracy"] for record in records if record.label == label and record.status == "ok"
-    }
-    return Recorded(gains, accuracies)
-
-
-@dataclass(frozen=True)
-class Regime:
-    """One regime in one space: its students' bounds, and the gain that records have."""
-
-    shots: Shots
-    images: int
-    classes: int
-    sides: tuple[Side, ...]
-    gain: Interval | None
-
-    def mean(self, name: str) -> float:
-        """The mean of a side's number over seeds."""
-        return fmean(float(getattr(side, name)) for side in self.sides)
-
-
-def regimes(students: Iterable[MeasuredStudent], classes: int, found: Recorded) -> dict[str, list[Regime]]:
-    """By space, the regimes that have a student, in the order they were measured."""
-    groups: dict[str, dict[Shots, list[tuple[int, Side]]]] = {}
-    for student in students:
-        for side in student.sides:
-            groups.setdefault(side.space, {}).setdefault(student.shots, []).append((student.images, side))
-    return {
-        space: [
-            Regime(shots, held[0][0], classes, tuple(side for _, side in held), found.gains.get(shots))
-            for shots, held in by_shots.items()
-        ]
-        for space, by_shots in groups.items()
-    }
-
-
-def write(
-    folder: Path,
-    task: Task,
-    label: str,
-    students: Sequence[MeasuredStudent],
-    large: Large,
-    classes: int,
-    found: Recorded,
-) -> list[Path]:
-    """Write ``bound-TASK.md``, and ``bound-TASK.png`` where a student has a bound: the same numbers, the same bytes."""
+def document(
+    task: Task, label: str, students: Sequence[MeasuredStudent], large: Large, classes: int, found: Recorded
+) -> Document:
+    """``bound-TASK``, with a figure where a student has a bound: the same numbers give the same page."""
     spaces, name = regimes(students, classes, found), f"bound-{task.name}"
     silent = max((student.silent for student in students), default=0.0)
-    page = render_markdown(
-        "bound.md.j2",
-        task=task,
-        label=label,
-        name=name,
-        spaces=spaces,
-        copies=COPIES,
-        columns=_columns(task),
-        rows={space: [_row(regime) for regime in held] for space, held in spaces.items()},
-        seeds=ranges([student.trial.seed for student in students]),
-        source=_source(large, task),
-        sampled=_sampled(large),
-        findings=findings(spaces, task, silent),
-        gaps=_gaps(students, task, label, found),
+    seeds = ranges([student.trial.seed for student in students])
+    gaps = _gaps(students, task, label, found)
+    drawing = Drawing(
+        name,
+        "The bound and what it bounds, the distance, and the gain, by images per class",
+        partial(bound_figure.draw, spaces, label, task),
     )
-    files: dict[str, str | bytes] = {f"{name}.md": page}
-    if spaces:
-        files[f"{name}.png"] = bound_figure.draw(spaces, label, task)
-    written = []
-    for file, content in files.items():
-        write_atomically(folder / file, content)
-        written.append(folder / file)
-    return written
+    blocks: list[Block] = [
+        f"Proposition 3 of Srinivas & Fleuret (2018) on the task {code(task.name)}, with its own images and teacher, "
+        f"and with the students that {code(label)} trains (seeds {seeds}):",
+        "`E over D_l of rho ≤ max over D_s of rho + K·H(D_l, D_s)`",
+        "Here rho is the squared distance between the teacher's logits and the student's source head, and D_s is the "
+        "set of the student's few training images. H(D_l, D_s) is the largest distance from an image of D_l to its "
+        "nearest neighbour in D_s.",
+        _source(large, task),
+        _sampled(large),
+        rich(
+            "K is the largest slope of rho over all pairs of an image of D_l with any other image of either set. *With "
+            "copies*: H after adding a copy of every target image with noise of standard deviation {copies} "
+            "(normalised pixels), which can only shorten it (the lemma). Numbers are means over seeds, *bound / E* is "
+            "their range. Gains are in points of accuracy on test images, with 95 % intervals over the seeds in the "
+            "leaderboard folder.",
+            copies=COPIES,
+        ),
+        *([drawing] if spaces else []),
+        *(table(_columns(task), map(_row, held), f"In {space}") for space, held in spaces.items()),
+        Section("What follows, and what does not", tuple(findings(spaces, task, silent))),
+        Section("What these numbers rest on", (Bullets(tuple(gaps)),)) if gaps else "",
+    ]
+    return Document(name, f"The transfer bound, measured: {task.title}", "`jkbench theory`", tuple(blocks))
 
 
 def _columns(task: Task) -> list[str]:
@@ -136,10 +73,7 @@ def _row(regime: Regime) -> list[str]:
 
 
 def _gain(gain: Interval | None) -> str:
-    if gain is None:
-        return DASH
-    text = f"{gain.mean:+.2f}" + ("" if gain.half_width is None else f" ± {gain.half_width:.2f}")
-    return f"{text} (n = {gain.n})".replace("-", "−")
+    return DASH if gain is None else f"{measured(gain, sign=True)} (n = {gain.n})"
 
 
 def _range(values: Iterable[float], words: Callable[[float], str] = significant) -> str:
@@ -159,14 +93,17 @@ def _named(images: Images) -> str:
     return f"{code(images.dataset)} (its classes {', '.join(map(str, images.classes))})"
 
 
-def _source(large: Large, task: Task) -> str:
+def _source(large: Large, task: Task) -> Words:
     sets = " and ".join(f"all training images of {_named(images)}" for images in large.of)
     if large.own:
-        return f"D_l, the source, is {sets}, which the teacher was trained on: {plural(large.total, 'image')}."
-    return (
-        f"What the teacher of {code(task.name)} was trained on is not at hand, so H from its source cannot be "
-        f"measured. **In its place, as D_l, stands another large set**: {sets}, {plural(large.total, 'image')}. The "
-        "proposition holds for any set; what is said here is said of this one."
+        return f"D_l, the source, is {sets}, on which the teacher was trained: {plural(large.total, 'image')}."
+    return rich(
+        "The training images of {task}'s teacher are not available, so H from its source cannot be measured. **Another "
+        "large set serves as D_l**: {sets}, {images}. The proposition holds for any set; these results are about this "
+        "one.",
+        task=code(task.name),
+        sets=sets,
+        images=plural(large.total, "image"),
     )
 
 
@@ -174,12 +111,12 @@ def _sampled(large: Large) -> str:
     if not large.sampled:
         return ""
     return (
-        f"Of these {len(large.images):,} are looked at, drawn from a named stream. H is a supremum: over a part of the "
-        "set it is a lower estimate of the whole set's, and so is K. The mean is an estimate without bias."
+        f"A random sample of {len(large.images):,} of these images is used. H is a supremum, so over a sample it is a "
+        "lower estimate of the whole set's, and so is K. The mean is unbiased."
     )
 
 
-def findings(spaces: dict[str, list[Regime]], task: Task, silent: float) -> list[str]:
+def findings(spaces: dict[str, list[Regime]], task: Task, silent: float) -> list[Words]:
     """What follows from the numbers, and what does not; a paragraph an entry."""
     if not spaces:
         return ["Nothing: no student has finished."]
@@ -194,54 +131,56 @@ def findings(spaces: dict[str, list[Regime]], task: Task, silent: float) -> list
     ]
 
 
-def _holding(sides: Sequence[Side]) -> str:
+def _holding(sides: Sequence[Side]) -> Words:
     failed = [side for side in sides if not side.holds]
     if failed:
-        return (
-            f"**The bound fails** in {len(failed)} of {plural(len(sides), 'case')} (a student in a space): there, "
-            "images that lie on one point have different rho, so that no K exists."
+        return rich(
+            "**The bound fails** in {failed} of {cases} (a student in a space): images that coincide in the space have "
+            "different rho there, so no K exists.",
+            failed=len(failed),
+            cases=plural(len(sides), "case"),
         )
     return (
-        f"The bound holds in {plural(len(sides), 'case')} of {len(sides)} (a student in a space). That is no finding: "
-        "K is the largest slope between these very images, so on them it holds by construction. For images that were "
-        "not looked at K is a lower estimate. In the teacher's features there need be no K at all: the student is no "
-        "function of them."
+        f"The bound holds in all {plural(len(sides), 'case')} (a student in a space). This is true by construction: K "
+        "is the largest slope between these very images. For other images K is a lower estimate. In the teacher's "
+        "features there may be no K at all, because the student is not a function of them."
     )
 
 
-def _looseness(spaces: dict[str, list[Regime]]) -> str:
+def _looseness(spaces: dict[str, list[Regime]]) -> Words:
     factors = {space: [s.factor for regime in held for s in regime.sides] for space, held in spaces.items()}
-    told = ", ".join(f"{_range(values)} times in {space}" for space, values in factors.items())
     best = min(min(values) for values in factors.values())
-    times = significant(best)
+    told = ", ".join(f"{_range(values)} in {space}" for space, values in factors.items())
     if best >= EMPTY:
         end = (
-            f"At its tightest it would hold as well if the student were {times} times as far from the teacher on the "
-            "source: **it explains nothing** about how far it is."
+            "Even at its tightest it would hold for a student {times} times as far from the teacher on the source: "
+            "**it explains nothing** about that distance."
         )
     elif best >= LOOSE:
-        end = f"At its tightest, {times} times, it gives no more than an order of magnitude."
+        end = "At its tightest, {times} times, it gives no more than an order of magnitude."
     else:
-        end = f"At its tightest, {times} times, it is close to what it bounds."
-    return f"What lies on the right is, as a multiple of what it bounds: {told}. {end}"
+        end = "At its tightest, {times} times, it is close to what it bounds."
+    return rich("The right side as a multiple of the left: {told}. " + end, told=told, times=significant(best))
 
 
-def _references(spaces: dict[str, list[Regime]], silent: float) -> str:
+def _references(spaces: dict[str, list[Regime]], silent: float) -> Words:
     """What one knows without the bound: the largest rho on the source, and a student that says nothing."""
     told = []
     for space, held in spaces.items():
         sides = [side for regime in held for side in regime.sides]
-        told.append(f"{sum(side.empty for side in sides)} of {len(sides)} in {space}")
+        told.append(f"{sum(side.empty for side in sides)} of {len(sides)} cases in {space}")
     sides = [side for held in spaces.values() for regime in held for side in regime.sides]
     beyond = sum(side.right >= silent for side in sides)
-    text = (
-        "E can never exceed the largest rho on the source, whatever the student learnt. The bound lies at or above "
-        f"that for {', '.join(told)}"
-    )
-    text += ": **it says less than that one number**. " if all(side.empty for side in sides) else ". "
-    return text + (
-        f"A student whose source head says zero everywhere has E = {significant(silent)}; in {beyond} of "
-        f"{plural(len(sides), 'case')} the bound does not exclude it."
+    return rich(
+        "E can never exceed the largest rho on the source, whatever the student learnt. The bound is no smaller than "
+        "that in {told}"
+        + (": **it says less than that one number**. " if all(side.empty for side in sides) else ". ")
+        + "A student whose source head is zero everywhere has E = {silent}; in {beyond} of {cases} the bound does not "
+        "exclude it.",
+        told=", ".join(told),
+        silent=significant(silent),
+        beyond=beyond,
+        cases=plural(len(sides), "case"),
     )
 
 
@@ -251,15 +190,14 @@ def _parts(spaces: dict[str, list[Regime]]) -> str:
         for space, held in spaces.items()
     }
     told = ", ".join(f"{_percent(values)} in {space}" for space, values in shares.items() if values)
-    held = next(iter(spaces.values()))
-    one = [side for regime in held for side in regime.sides]
+    one = [side for regime in next(iter(spaces.values())) for side in regime.sides]
     needed = sum(side.target_max < side.source_mean for side in one)
     end = (
-        f"It is needed for {needed} of {plural(len(one), 'student')}: there the maximum over the target lies below E."
+        f"It is needed for {needed} of {plural(len(one), 'student')}, for which the maximum over the target is below E."
         if needed
-        else "It is never needed: the maximum over the target lies above E for every student."
+        else "It is never needed: the maximum over the target is above E for every student."
     )
-    return f"Of the right side, K·H makes up {told or 'nothing'}. {end}"
+    return f"The share of K·H in the right side: {told or 'none'}. {end}"
 
 
 def _movement(space: str, held: Sequence[Regime]) -> str:
@@ -281,9 +219,8 @@ def _movement(space: str, held: Sequence[Regime]) -> str:
         f"{ends('right')}, and E over the source {ends('source_mean')}: "
     )
     same = way("right") * way("source_mean") > 0
-    text += "the bound and E go the same way. " if same else "the bound and E do not go the same way. "
-    shrunk = _percent(copies) if copies else "nothing"
-    return text + f"Noisy copies shorten H by {shrunk}."
+    text += "both move in the same direction. " if same else "they do not move in the same direction. "
+    return text + f"Noisy copies shorten H by {_percent(copies) if copies else 'nothing'}."
 
 
 def _gains(held: Sequence[Regime], task: Task) -> list[str]:
@@ -294,28 +231,23 @@ def _gains(held: Sequence[Regime], task: Task) -> list[str]:
     above = sum(gain.mean - (gain.half_width or 0) > 0 for gain in wide)
     below = sum(gain.mean + (gain.half_width or 0) < 0 for gain in wide)
     text = (
-        f"The measured gain over {code(task.baseline)} lies above zero with its whole interval in {above} of "
-        f"{plural(len(known), 'regime')}, below in {below}. "
+        f"The interval of the gain over {code(task.baseline)} lies above zero in {above} of "
+        f"{plural(len(known), 'regime')} and below zero in {below}. "
     )
     (first, a), (last, b) = known[0], known[-1]
     if len(known) > 1:
-        text += (
-            f"From {per_class(first.shots)} to {per_class(last.shots)} it goes from {_points(a)} to {_points(b)} points"
-        )
+        text += f"From {per_class(first.shots)} to {per_class(last.shots)} the gain changes from {signed(a.mean)} to "
+        text += f"{signed(b.mean)} points"
         if a.half_width is None or b.half_width is None:
-            text += "; without intervals nothing follows from that. "
+            text += "; without intervals nothing follows from this. "
         elif abs(a.mean - b.mean) <= a.half_width + b.half_width:
-            text += ", whose intervals overlap: the gain does not visibly follow H. "
+            text += ", with overlapping intervals: no relation to H is visible. "
         else:
             closer = last.mean("distance") < first.mean("distance")
             text += (
                 f": it {'grows' if b.mean > a.mean else 'shrinks'} while H {'falls' if closer else 'does not fall'}. "
             )
-    return [text + "The proposition says nothing about it: it bounds logits on the source, not accuracy on the target."]
-
-
-def _points(gain: Interval) -> str:
-    return f"{gain.mean:+.2f}".replace("-", "−")
+    return [text + "The proposition does not predict it: it bounds logits on the source, not accuracy on the target."]
 
 
 def _gaps(students: Sequence[MeasuredStudent], task: Task, label: str, found: Recorded) -> list[str]:
@@ -327,12 +259,12 @@ def _gaps(students: Sequence[MeasuredStudent], task: Task, label: str, found: Re
         without = [s for s in dict.fromkeys(student.shots for student in students) if s not in found.gains]
         if without:
             told.append(
-                f"No gain at {', '.join(map(per_class, without))}: the leaderboard folder has no records there of both "
-                f"{code(label)} and {code(task.baseline)}."
+                f"No gain at {', '.join(map(per_class, without))}: the leaderboard folder has no records of both "
+                f"{code(label)} and {code(task.baseline)} there."
             )
     lost = [f"{per_class(s.shots)}, seed {s.trial.seed}" for s in students if s.accuracy is None]
     if lost:
-        told.append(f"Diverged, and without a bound: {'; '.join(lost)}.")
+        told.append(f"These students diverged and have no bound: {'; '.join(lost)}.")
     pairs = [
         (student.accuracy, found.accuracies[student.trial.id])
         for student in students
@@ -341,7 +273,7 @@ def _gaps(students: Sequence[MeasuredStudent], task: Task, label: str, found: Re
     if pairs:
         apart = [abs(mine - theirs) for mine, theirs in pairs if mine != theirs]
         text = (
-            f"{len(pairs) - len(apart)} of the {plural(len(pairs), 'student')} with a record have its accuracy exactly"
+            f"{len(pairs) - len(apart)} of the {plural(len(pairs), 'student')} with a record have exactly its accuracy"
         )
         told.append(text + (f"; the others differ by at most {100 * max(apart):.2f} points." if apart else "."))
     return told

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from jkbench.models.network import seeded
+from jkbench.report.figures import COLOURS
 
 SAMPLES = (-2.6, -1.5, -0.4, 0.9, 2.2)
 SIGMA = 0.25
@@ -72,23 +73,17 @@ def students(steps: int = 3000) -> list[ToyStudent]:
     return found
 
 
-def draw(found: list[ToyStudent]) -> bytes:
-    """A PNG: one panel a student. The same curves give the same bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def draw(found: list[ToyStudent]) -> Figure:
+    """One panel a student."""
     figure = Figure(figsize=(9.6, 3.0), layout="constrained")
     x = torch.tensor(SAMPLES, dtype=torch.float64)
-    for at, student in enumerate(found):
-        axes = figure.add_subplot(1, len(found), at + 1)
+    panels = figure.subplots(1, len(found), sharey=True)
+    for axes, student in zip(panels, found, strict=True):
         axes.plot(grid(), teacher(grid()), color="0.55", linewidth=1.5, label="teacher")
-        axes.plot(grid(), student.curve, color="#1f5fa8", linewidth=1.5, linestyle="--", label="student")
+        axes.plot(grid(), student.curve, color=COLOURS[0], linewidth=1.5, linestyle="--", label="student")
         axes.plot(x, teacher(x), "o", color="black", markersize=5, label="samples")
-        axes.set_title(f"{student.name}\nroot mean square error {student.error:.2f}", fontsize=9)
+        axes.set_title(f"{student.name}\nroot mean square error {student.error:.2f}")
         axes.set_ylim(-2.4, 2.4)
-        axes.tick_params(labelsize=8)
-        if not at:
-            axes.legend(fontsize=8, frameon=False, loc="lower right")
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
-    return content.getvalue()
+        axes.set_xlabel("x")
+    panels[0].legend(fontsize=8, loc="lower right")
+    return figure

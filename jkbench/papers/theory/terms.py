@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from jkbench.errors import UserError
 from jkbench.models.network import seeded
 from jkbench.plan import Trial
 from jkbench.report.grid import at_end
+from jkbench.report.wording import code
 
 REDUCED = 0.95
 """A term counts as reduced where the last tenth of training is below this share of its first value."""
@@ -121,12 +121,12 @@ def verdict(curves: Sequence[Curve], term: str = "jac") -> str:
     reduced: dict[str, list[str]] = {}
     for curve in (c for c in curves if c.term == term):
         ends = curve.ends or (curve.end,)
-        kind = "in every seed" if max(ends) < REDUCED else "in some" if min(ends) < REDUCED else "in none"
-        reduced.setdefault(kind, []).append(f"`{curve.row}`")
-    if not reduced:
-        return ""
-    told = "; ".join(f"{kind}: {', '.join(rows)}" for kind, rows in sorted(reduced.items()))
-    return f"Reduced below {100 * REDUCED:.0f} % of its first value by training, the term `{term}`: {told}."
+        seeds = "in every seed" if max(ends) < REDUCED else "in some seeds" if min(ends) < REDUCED else "in no seed"
+        reduced.setdefault(seeds, []).append(code(curve.row))
+    told = "; ".join(f"{seeds} for {', '.join(rows)}" for seeds, rows in sorted(reduced.items()))
+    return (
+        f"Training reduces the term {code(term)} below {100 * REDUCED:.0f} % of its first value {told}." if told else ""
+    )
 
 
 def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "jac") -> Iterator[str]:
@@ -134,31 +134,11 @@ def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "
     for curve in (c for c in curves if c.term == term):
         low, high = (round(100 * end(curve.ends or (curve.end,))) for end in (min, max))
         verb = "falls to" if high < 100 else "rises to" if low > 100 else "ends at"
-        seeds = f" (over seeds {low} to {high} %)" if len(curve.ends) > 1 else ""
-        yield f"The term `{term}` of `{curve.row}` {verb} {round(100 * curve.end)} % of its first value{seeds}."
+        seeds = f" ({low} to {high} % over seeds)" if len(curve.ends) > 1 else ""
+        yield f"The term {code(term)} of {code(curve.row)} {verb} {round(100 * curve.end)} % of its first value{seeds}."
     for reach in (r for r in reaches if r.term == term):
-        told = f"`{reach.row}`: before the first step, the gradient of `{term}`"
+        told = f"{code(reach.row)}, before the first step: the gradient of {code(term)}"
         if not reach.start[-1]:
             yield f"{told} does not reach the last convolution."
             continue
-        yield f"{told} by the first convolution is {reach.start[0] / reach.start[-1]:.2g} times that by the last."
-
-
-def write(folder: Path, task_name: str, title: str, regime: str, seeds: int, curves: Sequence[Curve],
-          reaches: Sequence[Reach], protocol: Sequence[str]) -> list[Path]:  # fmt: skip
-    """``terms-TASK.md`` and its figure."""
-    from jkbench.files import write_atomically
-    from jkbench.papers.theory.terms_figure import draw
-    from jkbench.report.markup import render_markdown
-
-    name = f"terms-{task_name}"
-    files: dict[str, str | bytes] = {
-        f"{name}.png": draw(curves),
-        f"{name}.md": render_markdown(
-            "terms.md.j2", name=name, title=title, regime=regime, seeds=seeds, curves=curves, reaches=reaches,
-            verdict=verdict(curves), sentences=list(conclusions(curves, reaches)), protocol=protocol,
-        ),
-    }  # fmt: skip
-    for file, content in files.items():
-        write_atomically(folder / file, content)
-    return [folder / file for file in files]
+        yield f"{told} at the first convolution is {reach.start[0] / reach.start[-1]:.2g} times that at the last."

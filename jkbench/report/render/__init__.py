@@ -27,12 +27,12 @@ def files(document: Document, formats: Sequence[str] = ("png",)) -> dict[str, st
 def write(folder: Path, document: Document, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Write the files of a page, where they change; returns all of its files.
 
-    The same document gives the same bytes. LaTeX tables that the page no longer has are removed.
+    The same document gives the same bytes. LaTeX tables and a figure that the page no longer has are removed.
     Raises `UserError` where the folder cannot be written.
     """
     contents = files(document, formats)
-    for old in folder.glob(f"tex/{document.name}--*.tex"):
-        if f"tex/{old.name}" not in contents:
+    for old in [*folder.glob(f"tex/{document.name}--*.tex"), *folder.glob(f"{document.name}.png")]:
+        if str(old.relative_to(folder)) not in contents:
             old.unlink()
     for name, content in contents.items():
         path, new = folder / name, content.encode() if isinstance(content, str) else content
