@@ -17,7 +17,6 @@ from jkbench.papers import figure as paper_figure
 from jkbench.papers.compare import compare
 from jkbench.plugins.discovery import Index
 from jkbench.records.store import RecordSet, Store
-from jkbench.report.figures import style
 from jkbench.tasks import task as tasks
 
 
@@ -33,7 +32,7 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
     panels = {panel.get_title(): panel for panel in made.axes}
     assert list(panels) == ["ce+act+jac − ce+act", "ce+jac − ce"]  # nothing of act+jac has been run
     for title, (name, height, face) in {
-        "ce+act+jac − ce+act": ("measured", 6.25, style("measured").colour),
+        "ce+act+jac − ce+act": ("measured", 6.25, "#0072B2"),
         "ce+jac − ce": ("measured (one seed)", -4.0, "white"),
     }.items():
         (published,) = [line for line in panels[title].lines if line.get_label() == "published"]

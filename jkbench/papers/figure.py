@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkbench.papers.compare import Read, Reproduction
-from jkbench.report.figures import dress, hold, legend, means, sideways, style
+from jkbench.report.figures import dress, hold, legend, means, numbered, sideways
 from jkbench.statistics import Interval
 
 _AXES = {"per_class": "training images per class", "noise_std": "standard deviation of the input noise"}
@@ -66,7 +66,7 @@ def _panel(panel: Axes, page: Reproduction, pair: tuple[str, str]) -> None:
         found = [(place, gain.ours) for place, gain in zip(own, gains, strict=True) if gain.ours is not None]
         several = [(place, ours) for place, ours in found if ours.half_width is not None]
         alone = [(place, ours) for place, ours in found if ours.half_width is None]
-        look = style(_name(read))._replace(line="none")
+        look = numbered(number)
         means(panel, several, look, _name(read))
         means(panel, alone, look, f"{_name(read)} (one seed)", markerfacecolor="white", capsize=0)
     dress(panel, places, columns, _AXES.get(page.table.column, page.table.column))

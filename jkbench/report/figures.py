@@ -51,6 +51,11 @@ def style(name: str) -> Style:
     return Style(to_hex((mixed[0], mixed[1], mixed[2])), MARKERS[mark % len(MARKERS)], LINES[mark // 10 % len(LINES)])
 
 
+def numbered(place: int) -> Style:
+    """The style of one of a few things that are not methods, by their order: such as the readings of a paper."""
+    return Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], "none")
+
+
 def _number(name: str) -> int:
     """A number of the name alone, the same everywhere; the seed gives the suite's own methods colours of their own."""
     return int.from_bytes(hashlib.blake2b(f"{_SEED} {name}".encode(), digest_size=6).digest(), "big")
@@ -95,7 +100,7 @@ def hold(panel: Axes, found: Iterable[Interval], scale: float, low: float, high:
     """
     every = list(found)
     if every:
-        most = 3 * float(np.median([interval.half_width or 0.0 for interval in every]))
+        most = 3 * float(np.median([interval.half_width for interval in every if interval.half_width] or [0.0]))
         ends = [i.mean + sign * min(i.half_width or 0.0, most) for i in every for sign in (-1, 1)]
         margin = 0.05 * (max(ends) - min(ends)) or 0.01
         panel.set_ylim(max(scale * (min(ends) - margin), low), min(scale * (max(ends) + margin), high))

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from jkbench.records.store import Store
-from jkbench.report.markup import pipe_table
+from jkbench.report.document import Bullets, Document, Section, rich, table
+from jkbench.report.render import markdown
+from jkbench.report.wording import measured
 from jkbench.statistics import mean_interval
 
 HERE = Path(__file__).parent
@@ -51,7 +53,7 @@ def costs(file: str) -> dict[str, dict[str, float]]:
     return {("distill" if step["label"] == "distill" else _label(step["label"])): step for step in steps}
 
 
-def page() -> str:
+def page() -> Document:
     """The study's page."""
     weights, priced, digits = chosen(), costs("cost.json"), costs("cost-digits.json")
     tried = sorted({r.parameters["jac"] for r in RECORDS if r.method == "jacobian" and r.split == "validation"})
@@ -64,27 +66,34 @@ def page() -> str:
         for shots, cell in zip(SHOTS, cells, strict=True):
             base = accuracies("test", "distill", shots)["distill"]
             gain = mean_interval([cell[seed] - base[seed] for seed in sorted(cell)])
-            gains.append("" if method == "distill" else f"{gain.mean:+.1f} ± {gain.half_width or 0:.1f}")
+            gains.append("" if method == "distill" else measured(gain, 1, sign=True))
         price = [times(name, "distill", digits), times(name, "distill", priced)]
         price.append(f"{priced[name]['step_memory_mb']:.0f}" if name in priced else "–")
         means = [mean_interval(list(cell.values())) for cell in cells]
         rows.append([
             f"`{name}`", f"{weights[name]:g}{' (edge)' * (weights[name] in edges)}" if name in weights else "",
-            *(f"{m.mean:.1f} ± {m.half_width or 0:.1f}" for m in means), *(gain.replace("-", "−") for gain in gains),
-            *price,
+            *(measured(mean, 1) for mean in means), *gains, *price,
         ])  # fmt: skip
     head = ["estimator", "jac", *(f"{k} per class" for k in SHOTS), *(f"gain at {k}" for k in SHOTS)]
     seeds = sorted({r.seed for r in RECORDS if r.split == "test"})
-    table = pipe_table(rows, [*head, "× (10 classes)", "× (100 classes)", "MiB a step"])
     against = versus(weights)
-    return TEXT.format(
-        table=table,
-        n=len(seeds),
-        grid=", ".join(f"{weight:g}" for weight in tried),
-        same=same(weights),
-        against="\n".join(f"- `{name}`: {told}." for name, (told, _) in against.items()),
-        answer="\n".join(answer(against, priced, digits)),
+    blocks = (
+        rich(INTRO, n=len(seeds), grid=", ".join(f"{weight:g}" for weight in tried)),
+        table([*head, "× (10 classes)", "× (100 classes)", "MiB a step"], rows),
+        Bullets((*ROWS, *same(weights))),
+        Section("Which one to take", (Bullets(tuple(answer(against, priced, digits))), LIMITS)),
+        Section(
+            "Against the paper's row",
+            (
+                rich(AGAINST),
+                Bullets(tuple(f"`{name}`: {told}." for name, (told, _) in against.items())),
+            ),
+        ),
+        "Run it again: `bash studies/estimators/run.sh`. The records are in this folder (splits validation and test), "
+        "the profiles in `cost-digits.json` and `cost.json`.",
     )
+    title = "Which estimator of the Jacobian should one take?"
+    return Document("README", title, "studies/estimators/report.py", blocks)
 
 
 def times(name: str, base: str, steps: dict[str, dict[str, float]]) -> str:
@@ -92,7 +101,7 @@ def times(name: str, base: str, steps: dict[str, dict[str, float]]) -> str:
     return f"{steps[name]['milliseconds'] / steps[base]['milliseconds']:.2f}" if name in steps else "–"
 
 
-def same(weights: dict[str, float]) -> str:
+def same(weights: dict[str, float]) -> list[str]:
     """A sentence on the teacher's largest row, where it is the paper's in every trial."""
     cells = [
         accuracies("test", "jacobian", shots, weights[name])[name]
@@ -100,8 +109,8 @@ def same(weights: dict[str, float]) -> str:
         for shots in SHOTS
     ]
     if cells[: len(SHOTS)] != cells[len(SHOTS) :]:
-        return ""
-    return "\n- `largest` is `correct` here: the teacher errs on none of the training images."
+        return []
+    return ["`largest` equals `correct` here: the teacher is right on all training images."]
 
 
 def versus(weights: dict[str, float]) -> dict[str, tuple[str, int]]:
@@ -114,12 +123,12 @@ def versus(weights: dict[str, float]) -> dict[str, tuple[str, int]]:
             own = accuracies("test", "jacobian", shots, weights[name])[name]
             gain = mean_interval([own[seed] - base[seed] for seed in sorted(own)])
             half = gain.half_width or 0.0
-            told.append(f"{gain.mean:+.1f} ± {half:.1f} at {shots} per class".replace("-", "−"))
+            told.append(f"{measured(gain, 1, sign=True)} at {shots} per class")
             resolved.append(0 if gain.mean - half <= 0 <= gain.mean + half else 1 if gain.mean > 0 else -1)
         verdict = {
             2: "better in both",
             1: "better in one",
-            0: "not told apart",
+            0: "no significant difference",
             -1: "worse in one",
             -2: "worse in both",
         }
@@ -136,13 +145,17 @@ def answer(
     better = [name for name, (_, regimes) in against.items() if regimes > 0]
     cheap = [name for name in better if name in priced and priced[name]["milliseconds"] < 1.05 * own]
     if cheap:
-        yield f"- Take {' or '.join(f'`{name}`' for name in cheap)}: better than the paper's row at no greater price."
+        yield f"Take {' or '.join(f'`{name}`' for name in cheap)}: better than the paper's row at no higher cost."
     else:
-        yield f"- Take `{PAPERS}`, the paper's: none that costs no more is seen to be better."
+        yield f"Take the paper's `{PAPERS}`: no estimator of the same or a lower cost is significantly better."
     for name in sorted(set(better) - set(cheap), key=lambda name: digits[name]["milliseconds"]):
-        many = f" and {times(name, PAPERS, priced)} at 100" if name in priced else "; it grows with the classes"
+        many = (
+            f" and {times(name, PAPERS, priced)} at 100"
+            if name in priced
+            else "; this grows with the number of classes"
+        )
         yield (
-            f"- Where a step may cost more: `{name}` ({against[name][0]}), at {times(name, PAPERS, digits)} times the "
+            f"If a step may cost more, take `{name}` ({against[name][0]}), at {times(name, PAPERS, digits)} times the "
             f"step of `{PAPERS}` at 10 classes{many}."
         )
 
@@ -157,46 +170,30 @@ def _label(label: str) -> str:
     return name + (",normalise=true" if inside.get("normalise") == "true" else "")
 
 
-TEXT = """<!-- Written by studies/estimators/report.py. Do not edit: it is overwritten. -->
-# Which estimator of the Jacobian should one take?
+INTRO = """`jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy
+in % on the test images of `digits-fewshot` (8×8 digits): mean over {n} seeds ± half-width of the 95 % t-interval.
+Gains over `distill` are paired. Each estimator's weight is the best of {grid} on validation images, over two seeds
+that the table does not use; *edge* marks a best weight that was the smallest or the largest of these. Cost: one step
+relative to one of `distill`, on one CPU thread, for this task (10 classes) and at CIFAR's size (VGG-4, 64 images, 100
+classes); memory: what a step takes beyond networks, images and optimiser."""
 
-`jacobian` can match one row of the Jacobian, several, all, or unbiased estimates of all of them. Accuracy in % on the
-test images of `digits-fewshot` (8×8 digits), mean over {n} seeds ± half-width of the 95 % t-interval; gains over
-`distill` are paired. Each estimator's weight is the best of {grid} on validation images, over two
-seeds that the table does not use; *edge*: the best was the first or the last of these. Cost: one step in units of
-`distill`, on one CPU thread: of this task (10 classes), and at CIFAR's size (VGG-4, 64 images, 100 classes) with the
-memory that it takes beyond networks, images and optimiser.
+ROWS = (
+    "`correct`, `largest`, `top`: rows of the Jacobian. `full`: all of them, so the cost of a step grows with the "
+    "number of classes (not measured at 100: the graph would hold 100 backward passes).",
+    "`projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full "
+    "match. The teacher's side is new at every step, so it is computed live and never cached.",
+    "`differences`: `forward` by finite differences, without a second derivative.",
+    "`mean` is not in the table: it divides the term by the number of values, which only changes the weight.",
+)
 
-{table}
+LIMITS = """Steps are equal in number, not in time, and this is on digits: on test images of CIFAR-100 only
+`rows=correct` has been run."""
 
-- `correct`, `largest`, `top`: rows of the Jacobian; `full`: all of them, so that a step grows with the classes (not
-  measured at 100 of them: the graph would hold as many backward passes).
-- `projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full match.
-  The teacher's side is new at every step and cannot be kept: it is computed live.
-- `differences`: `forward` by finite differences, without a second derivative.
-- `mean` is not in the table: it divides the term by the number of values, which is another weight.{same}
-
-## Which one to take
-
-{answer}
-
-These are equal numbers of steps, not equal times, and digits: on test images of CIFAR-100 `rows=correct` alone has been
-run.
-
-Against the paper's own, `rows=correct`, in points, paired by seed; *better* and *worse* where the 95 % interval of a
-regime leaves zero out:
-
-{against}
-
-The intervals are not adjusted for their number.
-
-    bash studies/estimators/run.sh
-
-The records are in this folder (split "validation" and "test"), the profiles in `cost-digits.json` and `cost.json`.
-"""
+AGAINST = """Differences from the paper's own `rows=correct`, in points, paired by seed. A row is *better* or *worse*
+in a regime if the 95 % interval there excludes zero. The intervals are not adjusted for their number."""
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["chosen"]:
         print(",".join(f"jacobian[{name},jac={weight:g}]" for name, weight in chosen().items()))
     else:
-        print(page(), end="")
+        print(markdown.render(page()), end="")

@@ -1,14 +1,15 @@
 """The table of the readings, from this folder's records on validation images: `report.py` writes the page to stdout."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from jkbench.papers import table as papers
 from jkbench.records.schema import Record
 from jkbench.records.store import Store
+from jkbench.report.document import Bullets, Document, Section, Table, rich, table
 from jkbench.report.grid import END, value_of
-from jkbench.report.markup import pipe_table
+from jkbench.report.render import markdown
+from jkbench.report.wording import measured, signed
 from jkbench.statistics import mean_interval
 from jkbench.tasks.task import load
 
@@ -31,8 +32,7 @@ def records(task: str) -> list[Record]:
 
 def accuracy(group: Sequence[Record]) -> str:
     """Mean and interval in %, or the one value."""
-    interval = mean_interval([100 * record.metrics["accuracy"] for record in group])
-    return f"{interval.mean:.1f}" + (f" ± {interval.half_width:.1f}" if interval.half_width else "")
+    return measured(mean_interval([100 * record.metrics["accuracy"] for record in group]), 1)
 
 
 def fell(group: Sequence[Record], term: str) -> str:
@@ -52,9 +52,7 @@ def gain(group: Sequence[Record], base: Sequence[Record]) -> str:
     pairs = paired(group, base)
     if not pairs or {r.id for r in group} == {r.id for r in base}:
         return ""
-    interval = mean_interval(pairs)
-    told = f"{interval.mean:+.1f}" + (f" ± {interval.half_width:.1f}" if interval.half_width else "")
-    return told.replace("-", "−")
+    return measured(mean_interval(pairs), 1, sign=True)
 
 
 def without_jacobian(label: str) -> str | None:
@@ -81,10 +79,10 @@ def published_gain(row: str, shots: int) -> float:
 def published(label: str, shots: int) -> str:
     """The paper's gain for a row with a Jacobian term, in points; empty for another."""
     base = without_jacobian(label)
-    return "" if base is None else f"{published_gain(of_paper(base), shots):+.2f}".replace("-", "−")
+    return "" if base is None else signed(published_gain(of_paper(base), shots))
 
 
-def table(shots: int) -> str:
+def rows_of(shots: int) -> Table:
     """All readings of one regime."""
     rows = []
     for task in TASKS:
@@ -103,7 +101,7 @@ def table(shots: int) -> str:
             ])  # fmt: skip
     over = ["over distill", "Jacobian's gain", "published"]
     head = ["protocol", "row", "accuracy", *over, "ce end in %", "act end in %", "jac end in %", "cosine", "n"]
-    return pipe_table(rows, head)
+    return table(head, rows, left=(0, 1))
 
 
 def nearest(shots: int) -> list[str]:
@@ -121,17 +119,12 @@ def nearest(shots: int) -> list[str]:
     for row, gains in sorted(found.items(), reverse=True):
         wanted = published_gain(row, shots)
         gains.sort(key=lambda entry: abs(entry[0] - wanted))
-        told = "; ".join(f"{gain:+.1f} {name}" for gain, name in gains)
-        lines.append(_minus(f"- {shots} per class, over `{row}` (published {wanted:+.2f}): {told}."))
+        told = "; ".join(f"{signed(gain, 1)} {name}" for gain, name in gains)
+        lines.append(f"{shots} per class, over `{row}` (published {signed(wanted)}): {told}.")
     return lines
 
 
-def _minus(text: str) -> str:
-    """The sign of numbers as a minus."""
-    return re.sub(r"(?<=[ (])-(?=\d)", "−", text)
-
-
-def teachers() -> str:
+def teachers() -> Table:
     """The teachers, as the records know them."""
     rows = []
     for task in TASKS:
@@ -142,54 +135,52 @@ def teachers() -> str:
             assert made.teacher.training is not None
             told = f"{made.teacher.training.describe()}; students: batches of {made.student.training.batch}"
             rows.append([f"`{task.removeprefix('cifar100-')}`", f"{100 * (value or 0):.2f}", f"`{weights}`", told])
-    return pipe_table(rows, ["protocol", "test accuracy in %", "weights", "training"], "left")
+    return table(["protocol", "test accuracy in %", "weights", "training"], rows, left=(0, 2, 3))
 
 
-def page() -> str:
+def page() -> Document:
     """The study's page."""
     shots = sorted({int(r.shots) for task in TASKS for r in records(task)})
-    parts = []
+    sections = []
     for count in shots:
         numbers = {row: PUBLISHED[row, str(count)] for row in ("ce", "ce+act", "ce+act+jac", "ce+jac")}
         told = ", ".join(f"`{row}` {value:.2f}" for row, value in numbers.items())
-        gains = f"{numbers['ce+act+jac'] - numbers['ce+act']:+.2f} over `ce+act`"
-        alone = f"{numbers['ce+jac'] - numbers['ce']:+.2f} over `ce`"
-        said = f"Published, on test images: {told}: the Jacobian's gain is {gains}, {alone}."
-        parts += [f"## {count} per class", said, table(count)]
-    answer = "\n".join(line for count in shots for line in nearest(count))
-    return TEXT.format(teachers=teachers(), tables="\n\n".join(parts), answer=answer)
+        gains = f"{signed(numbers['ce+act+jac'] - numbers['ce+act'])} over `ce+act`"
+        alone = f"{signed(numbers['ce+jac'] - numbers['ce'])} over `ce`"
+        said = f"Published, on test images: {told}. The Jacobian's gain is {gains} and {alone}."
+        sections.append(Section(f"{count} per class", (said, rows_of(count))))
+    answer = Bullets(tuple(line for count in shots for line in nearest(count)))
+    blocks = (
+        rich(INTRO),
+        Section("Answer", (rich(ANSWER), answer)),
+        Section("Teachers", (teachers(),)),
+        *sections,
+        Section("How to read the tables", (Bullets(LEGEND),)),
+        "Run it again: `bash studies/readings/run.sh`",
+    )
+    title = "Which reading of the paper reproduces its table?"
+    return Document("README", title, "studies/readings/report.py", blocks)
 
 
-TEXT = """<!-- Written by studies/readings/report.py. Do not edit: it is overwritten. -->
-# Which reading of the paper reproduces its table?
+INTRO = """The paper leaves open what decides whether its effect appears: how its teacher was trained, how the terms
+are scaled, whether Jacobians are normalised, how large a batch is. These are readings on CIFAR-100, scored on
+**validation** images (5,000 training images that no student sees; the teacher has seen them), at seeds that no table
+uses. No weight is chosen by its accuracy on test images. The reading in which distillation weighs 0.01, a mean over
+the classes, was added after a row with the Jacobian at 100 had contradicted the paper on test images."""
 
-The paper leaves open what decides whether its effect appears: how its teacher was trained, how the terms are scaled,
-whether Jacobians are normalised, how large a batch is. Here are readings on CIFAR-100, scored on **validation** images
-(5,000 training images that no student sees; the teacher has seen them), at seeds that no table uses. No weight is
-chosen by its accuracy on test images; that distillation might weigh 0.01, a mean over the classes, was thought of after
-a row with the Jacobian at 100 had contradicted the paper there.
+ANSWER = """The Jacobian's gain in points, the reading nearest to the published one first. Each gain is of one seed
+unless its table says otherwise: this chose what to run on test images and proves nothing. The results on test images,
+with three seeds, are in [the tables beside the
+paper's](../../leaderboard/jacobian-matching-cifar100-fewshot-early.md)."""
 
-## Answer
-
-The Jacobian's gain in points, the reading nearest to the published one first. Each is of one seed unless its table says
-otherwise, so this chose what to run on test images and proves nothing; what became of it there, with three seeds, is in
-[the tables beside the paper's](../../leaderboard/jacobian-matching-cifar100-fewshot-early.md).
-
-{answer}
-
-## Teachers
-
-{teachers}
-
-{tables}
-
-Accuracy in %; over `distill`: in points, paired by seed; the Jacobian's gain: over the same row without its term;
-beside it the paper's, on test images; ce, act and jac: the last tenth of the term, in % of its first value; cosine:
-of the student's and the teacher's input gradient of the correct class, on validation images.
-n: seeds. One seed has no interval.
-
-    bash studies/readings/run.sh
-"""
+LEGEND = (
+    "accuracy: in %.",
+    "over distill: the gain over `distill` in points, paired by seed.",
+    "Jacobian's gain: the gain over the same row without its Jacobian term; published: the paper's, on test images.",
+    "ce, act and jac end: the last tenth of the term, in % of its first value.",
+    "cosine: of the student's and the teacher's input gradient of the correct class, on validation images.",
+    "n: seeds. One seed has no interval.",
+)
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(markdown.render(page()), end="")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkbench.papers.theory.bound import Regime
-from jkbench.report.figures import Style, dress, hold, legend, means, style
+from jkbench.report.figures import Style, dress, hold, legend, means, numbered, style
 from jkbench.tasks.task import Task
 
 
@@ -18,8 +18,8 @@ def draw(spaces: Mapping[str, Sequence[Regime]], label: str, task: Task) -> Figu
     figure = Figure(figsize=(9.8, 3.8), layout="constrained")
     both, distance, gain = figure.subplots(1, 3)
     one = next(iter(spaces.values()))
-    for space, held in spaces.items():
-        look = style(space)
+    for number, (space, held) in enumerate(spaces.items()):
+        look = numbered(number)._replace(line="-")
         _line(both, held, "right", f"bound, {space}", look)
         first = held[0].mean("distance") or 1.0
         values = [regime.mean("distance") / first for regime in held]
