@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_damaged_or_foreign_teacher_is_refused_and_never_trained_over(index: I
         assert "delete the file" in (got.message or "")
         assert path.read_bytes() == content
     path.write_bytes(good)
-    other = teachers.Recipe(**{**found.__dict__, "seed": 1})
+    other = dataclasses.replace(found, seed=1)
     networks.path(tmp_path, other).write_bytes(good)
     with pytest.raises(UserError, match="another recipe"):
         networks.load(tmp_path, other, data, small.CPU)
@@ -220,7 +221,7 @@ def test_a_checkpoint_that_is_none_of_this_training_is_not_gone_on_from(
 ) -> None:
     monkeypatch.setattr("jkbench.engine.checkpoint.SECONDS", 0.0)
     found, data, _ = teacher_of(index, tmp_path / "whole")
-    other = teachers.Recipe(**{**found.__dict__, "seed": 1}) if damage == "another recipe" else found
+    other = dataclasses.replace(found, seed=1) if damage == "another recipe" else found
     with pytest.raises(Stopped):
         networks.obtain(tmp_path / "parts", other, data, small.CPU, stop_at(9))
     partial = networks.path(tmp_path / "parts", other).with_suffix(".partial")

@@ -111,7 +111,7 @@ def free_memory_mb() -> float:
 
 
 def reset_peak_memory(where: torch.device) -> None:
-    """Start counting the peak anew: of the device, or of this process where the system lets us (Linux)."""
+    """Reset the peak: of the device, or of this process where the system allows it (Linux)."""
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
         return

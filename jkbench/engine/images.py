@@ -120,7 +120,7 @@ def _load(source: Plugin, size: int | None) -> LoadedDataset:
 
 
 def forget() -> None:
-    """Load data sets anew: something wrote into their images."""
+    """Load data sets again: something wrote into their images."""
     _WHOLE.clear()
 
 
@@ -183,7 +183,7 @@ def on_device(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.
 def streamed(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> ImageSet:
     """A split that stays where it is stored: `ImageSet.read` brings images to the device.
 
-    A memory map is opened anew, so that whatever writes into it reaches no other set of images.
+    A memory map is opened again, so that a write into it reaches no other set of images.
     """
     mean, std = (statistic.to(device) for statistic in normalisation)
     labels = torch.from_numpy(split.labels).long().to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,8 +36,7 @@ from jkbench.tasks.task import REVISION, Task
 class Where:
     """What a trial runs on: the device, the leaderboard folder (of trained networks), and whether it runs alone.
 
-    ``cache`` is the folder of the teacher's signals; None computes them anew in each trial. ``recipes`` are those of
-    the task's networks, where a run has resolved them for all its trials.
+    ``cache`` is the folder of the teacher's signals; None computes them in each trial.
     """
 
     device: torch.device
@@ -44,7 +44,6 @@ class Where:
     cache: Path | None = None
     alone: bool = True
     timeout: float | None = None
-    recipes: Mapping[teachers.Role, teachers.Recipe] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def trained_networks(trial: Trial, where: Where, data: TaskData) -> Networks:
     """The trained networks of the leaderboard folder; one that is missing is trained there."""
 
     def obtain(role: teachers.Role) -> TrainedNetwork:
-        known = where.recipes
-        recipe = teachers.of_task(trial.task, trial.datasets, role) if known is None else known.get(role)
+        recipe = teachers.of_task(trial.task, trial.datasets, role)
         if recipe is None:
             raise UserError(f"a {trial.task.kind} task has no {role} that was trained on the teacher's images")
         return networks.obtain(where.folder, recipe, data.source, where.device)
@@ -125,17 +123,16 @@ def make_ready(
     scored = image_sets.on_device(data.target.splits[trial.split], data.normalisation, device)
     signals = taught = None
     if teacher is not None:
-        stores = {
-            name: None if cache is None else signal_store(cache, task, data, name, teacher, device)
-            for name in (pool, trial.split)
-        }
         whole = image_sets.streamed(data.target.splits[pool], data.normalisation, device)
-        signals = SignalCache(teacher.copy, whole, setting, stores[pool], chosen)
-        taught = teaching(teacher.copy, scored, setting, stores[trial.split])
-    batches = Batches(train, task.student.training, trial.seed)
-    step = Step(student, task.student.training, setting, method.inputs, teacher=lent, cache=signals)
+        store = partial(signal_store, cache, task, data, teacher, device)
+        signals = SignalCache(teacher.copy, whole, setting, store(pool), chosen)
+        taught = teaching(teacher.copy, scored, setting, store(trial.split))
+    training = task.student.training
+    batches = Batches(train, training, trial.seed)
+    step = Step(student, training, setting, method.inputs, teacher=lent, cache=signals)
     if own := _own_modules(batches, step, method, trial.seed):
-        step = Step(student, task.student.training, setting, method.inputs, own, lent, signals)
+        step = Step(student, training, setting, method.inputs, own, lent, signals)
+    subset_hash = image_sets.pixel_hash(taken, train)
     return Ready(
         trial=trial,
         method=method,
@@ -144,17 +141,19 @@ def make_ready(
         teacher=teacher,
         scored=scored,
         teaching=taught,
-        data=schema.Data(
-            dataset=task.target.dataset,
-            content=data.target.content,
-            train_images=len(train),
-            scored_images=len(scored),
-            classes=len(data.target.classes),
-        ),
-        pairing=schema.Pairing(
-            subset=image_sets.pixel_hash(taken, train), initial=initial_hash, order=batches.order_hash
-        ),
+        data=_counted(task, data, train, scored),
+        pairing=schema.Pairing(subset=subset_hash, initial=initial_hash, order=batches.order_hash),
         started_from=started_from[0] if started_from else None,
+    )
+
+
+def _counted(task: Task, data: TaskData, train: ImageSet, scored: ImageSet) -> schema.Data:
+    return schema.Data(
+        dataset=task.target.dataset,
+        content=data.target.content,
+        train_images=len(train),
+        scored_images=len(scored),
+        classes=len(data.target.classes),
     )
 
 
@@ -165,9 +164,11 @@ def training_pool(splits: Mapping[str, Split], scored: SplitName) -> str:
 
 
 def signal_store(
-    cache: Path, task: Task, data: TaskData, pool: str, teacher: TrainedNetwork, device: torch.device
-) -> SignalStore:
+    cache: Path | None, task: Task, data: TaskData, teacher: TrainedNetwork, device: torch.device, pool: str
+) -> SignalStore | None:
     """The cache of the teacher's signals on a split of the task's images, named by all that decides their values."""
+    if cache is None:
+        return None
     mean, std = (statistic.flatten().tolist() for statistic in data.normalisation)
     identity = {
         "teacher": teacher.weights,

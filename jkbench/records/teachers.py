@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -57,7 +57,7 @@ class Recipe:
             "revision": REVISION,
         }
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The name that the trained network is kept under."""
         return hashing.of_value(self.content)
