@@ -76,7 +76,7 @@ def test_a_teacher_travels_from_one_folder_to_another(index: Index, tmp_path: Pa
     assert networks.path(tmp_path / "b", found).read_bytes() == path.read_bytes()
     again = networks.adopt(file, tmp_path / "b", found, data, small.CPU)
     assert adopted.weights == again.weights
-    other = teachers.Recipe(**{**found.__dict__, "seed": 1, "architecture": "vgg:4-M-4"})
+    other = dataclasses.replace(found, seed=1, architecture="vgg:4-M-4")
     with pytest.raises(UserError, match=r"another recipe: architecture 'vgg:8-M-16', not 'vgg:4-M-4'; seed 0, not 1"):
         networks.adopt(file, tmp_path / "b", other, data, small.CPU)
     with pytest.raises(UserError, match="there is no file"):
