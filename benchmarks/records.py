@@ -1,8 +1,9 @@
 """What counting and showing many records takes: ``python benchmarks/records.py [--sizes 1000,10000,100000]`` (Linux).
 
 The committed records are copied in a temporary folder under new seeds, each with the id that its trial would have;
-printed are seconds and peak memory (MB) of ``leaderboard``, ``status`` and ``plan``, each a new process. ``--checkout
-DIR`` (repeatable) measures other versions of the suite on the same files, in turn with this one.
+printed are seconds, those of the processor, and peak memory (MB) of ``leaderboard``, ``status`` and ``plan``, each a
+new process. ``--checkout DIR`` (repeatable) measures other versions of the suite on the same files, in turn with
+this one.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def generate(folder: Path, size: int) -> int:
     return written
 
 
-def measure(checkout: Path, words: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of one command of one checkout."""
+def measure(checkout: Path, words: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of the processor and peak memory (MB) of one command of one checkout."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "jkbench", *words]
     process = subprocess.Popen(
@@ -64,7 +65,7 @@ def measure(checkout: Path, words: list[str]) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(command)} ended with status {status}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -80,8 +81,9 @@ def main() -> None:
             shutil.copytree(HOME / "leaderboard/teachers", Path(name) / "teachers")
             for command in (["leaderboard"], ["status", "--json"], ["plan", "--task", "digits-fewshot"]):
                 for checkout in (HOME, *given.checkout):
-                    seconds, peak = measure(checkout, [*command, "--leaderboard", name])
-                    print(f"{count:>7} records  {command[0]:<12} {seconds:6.1f} s {peak:6.0f} MB  {checkout}")
+                    seconds, busy, peak = measure(checkout, [*command, "--leaderboard", name])
+                    what = f"{count:>7} records  {command[0]:<12}"
+                    print(f"{what} {seconds:6.1f} s {busy:6.1f} s {peak:6.0f} MB  {checkout}", flush=True)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_another_teacher_of_the_same_recipe_is_refused_before_anything_is_writte
     tensors["head.bias"] += 1
     other = said.model_copy(update={"weights": weights.weights_hash(tensors)})
     save_file(tensors, file, {weights.KEY: other.model_dump_json()})
-    with pytest.raises(UserError, match="two networks of one recipe"):
+    with pytest.raises(UserError, match="have the same recipe and different weights"):
         merge(away, home)
     assert not Store(home).tasks()
 
@@ -101,11 +101,11 @@ def test_records_of_another_teacher_are_refused_even_without_its_file(
     foreign = taught.model_copy(update={"teacher": teacher, "created": "2999-01-01T00:00:00.000"})
     away = board(tmp_path / "away", [foreign])
     for home in (board(tmp_path / "kept", [], references), board(tmp_path / "records", [taught], fold=True)):
-        with pytest.raises(UserError, match="of another teacher"):
+        with pytest.raises(UserError, match="learned from another teacher"):
             merge(away, home)
     assert Store(tmp_path / "records").read(TASK).records[taught.id].teacher == taught.teacher
     two = board(tmp_path / "two", [foreign, *(r for r in records if r.id != foreign.id)])
-    with pytest.raises(UserError, match="of another teacher"):
+    with pytest.raises(UserError, match="learned from another teacher"):
         merge(two, tmp_path / "empty")
 
 
@@ -132,4 +132,4 @@ def test_folders_that_are_none_are_refused(tmp_path: Path, records: list[Record]
 def test_the_command(tmp_path: Path, records: list[Record], capsys: pytest.CaptureFixture[str]) -> None:
     away, home = board(tmp_path / "away", records), tmp_path / "home"
     cli.main(["merge", str(away), "--leaderboard", str(home)], standalone_mode=False)
-    assert f"{TASK}: 4 new records, 0 were there" in capsys.readouterr().out
+    assert f"{TASK}: 4 new records, 0 known ones" in capsys.readouterr().out

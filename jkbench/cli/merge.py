@@ -1,4 +1,4 @@
-"""``jkbench merge``: bring home records that were made elsewhere."""
+"""``jkbench merge``: copy the records of another leaderboard folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Example:
 @click.argument("folder_to_merge", metavar="DIR", type=click.Path(path_type=Path))
 @options.leaderboard_folder
 def merge(folder_to_merge: Path, folder: Path) -> None:
-    """Bring the records of another leaderboard folder into this one.
+    """Copy the records of another leaderboard folder into this one.
 
-    Its tasks and reference networks come with them. Records of another teacher are refused: one teacher a table."""
+    Its tasks and networks are copied too. Records of another teacher are refused: a table has one teacher."""
     from jkbench.records.merge import merge as bring
 
     merged = bring(folder_to_merge, folder)
@@ -29,8 +29,8 @@ def merge(folder_to_merge: Path, folder: Path) -> None:
     for task in sorted({*merged.new, *merged.better, *merged.newer, *merged.known}):
         new, known = merged.new.get(task, 0), merged.known.get(task, 0)
         better, newer = merged.better.get(task, 0), merged.newer.get(task, 0)
-        told = f", {better} results instead of failures" if better else ""
-        told += f", {newer} newer ones of trials that were there" if newer else ""
-        click.echo(f"{task}: {new} new records{told}, {known} were there")
+        told = f", {better} results that replace failures" if better else ""
+        told += f", {newer} newer records of known trials" if newer else ""
+        click.echo(f"{task}: {new} new records{told}, {known} known ones")
     if merged.networks:
-        click.echo(f"reference networks: {', '.join(merged.networks)}")
+        click.echo(f"networks: {', '.join(merged.networks)}")

@@ -1,4 +1,4 @@
-"""Records that were made elsewhere, brought home, with their tasks and reference networks."""
+"""Merging the records of another leaderboard folder, with their tasks and networks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jkbench.records.weights import described, is_whole
 
 @dataclass
 class Merged:
-    """What came home, by task: new records, results instead of failures, newer ones of what was there, known ones; and
-    reference networks."""
+    """Counts by task: new records, results that replace failures, newer records of the same trial, and known ones; and
+    the names of the networks that were copied."""
 
     new: dict[str, int] = field(default_factory=dict)
     better: dict[str, int] = field(default_factory=dict)
@@ -26,10 +26,10 @@ class Merged:
 
 
 def merge(other: Path, home: Path) -> Merged:
-    """Bring the records of ``other`` into ``home``; of two records of one trial the better stays, then the newer.
+    """Copy the records of ``other`` into ``home``; of two records of one trial the better is kept, then the newer.
 
-    Nothing is written where `UserError` is raised: ``other`` is no leaderboard folder, or its reference networks or
-    tasks are others of the same name, whose records belong into a table of their own.
+    `UserError` before anything is written: ``other`` is not a leaderboard folder, or it has a network or a task that
+    differs from one of the same name in ``home``.
     """
     if other.resolve() == home.resolve():
         raise UserError(f"{other} is the leaderboard folder itself")
@@ -72,7 +72,7 @@ def merge(other: Path, home: Path) -> Merged:
 
 
 def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
-    """Refuse records of another teacher than the kept one of its recipe, or than that of the records at home."""
+    """Refuse records whose teacher differs from the kept one of the same recipe, or from the records' at home."""
     known: dict[str, str] = {}
     for record in ours.read(task).records.values():
         if record.teacher is not None:
@@ -84,19 +84,19 @@ def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
         weights = kept.weights if kept else known.setdefault(record.teacher.recipe, record.teacher.weights)
         if record.teacher.weights != weights:
             raise UserError(
-                f"{theirs.folder}: records of {task} are of another teacher (weights {record.teacher.weights}) "
-                f"than those here ({weights})",
-                "keep them in a leaderboard folder of their own: one teacher a table",
+                f"{theirs.folder}: the records of {task} learned from another teacher "
+                f"(weights {record.teacher.weights}) than those here ({weights})",
+                "keep them in a leaderboard folder of their own: a table has one teacher",
             )
 
 
 def _same_network(file: Path, target: Path) -> None:
     theirs = described(file)
     if theirs is None or not is_whole(file):
-        raise UserError(f"the network in {file} is damaged", "bring it again, or leave it out")
+        raise UserError(f"the network in {file} is damaged", "copy it again, or leave it out")
     held = described(target) if target.is_file() else theirs
     if held is None or held.weights != theirs.weights:
         raise UserError(
-            f"{file} and {target} are two networks of one recipe: their records do not belong into one table",
-            "run one of the two again with the other's network (jkbench teacher import), or keep two leaderboards",
+            f"{file} and {target} have the same recipe and different weights: their records cannot share a table",
+            "run one of them again with the other's network (jkbench teacher import), or keep two leaderboards",
         )

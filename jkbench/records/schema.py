@@ -60,7 +60,7 @@ _Shared = AfterValidator(lru_cache(maxsize=10_000)(lambda part: part))
 
 
 class TeacherUsed(_Part):
-    """The network that was learnt from."""
+    """The network that the student learned from."""
 
     recipe: str = Field(description="hash of architecture, training, data and seed")
     weights: str = Field(description="hash of the trained weights: equal means the very same teacher")
@@ -71,7 +71,7 @@ class TeacherUsed(_Part):
 
 
 class Data(_Part):
-    """The images that were learnt from and scored on."""
+    """The images of training and scoring."""
 
     dataset: str
     content: str = Field(description="hash of all images and labels, whatever order they were stored in")
@@ -89,7 +89,7 @@ class Pairing(_Part):
 
 
 class Cost(_Part):
-    """What the trial took. Times are comparable only on one machine."""
+    """What the trial cost. Compare times only within one machine."""
 
     seconds: Amount = Field(description="training, without evaluation and without the teacher's own training")
     signals_seconds: Amount = Field(
