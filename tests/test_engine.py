@@ -177,6 +177,7 @@ class Mine(Method):
         ),
         ("return []", "failed", "no term"),
         ("yield 'ce', student.logits", "failed", "'ce' is not a scalar tensor"),
+        ("yield 'ce', ce; yield 'ce', ce", "failed", "two terms are called 'ce'"),
         ("raise MemoryError('too big')", "oom", "too big"),
         ("import sys; sys.exit('no')", "failed", "SystemExit: no"),
         (

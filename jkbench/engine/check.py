@@ -15,7 +15,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jkbench import plan as planning
 from jkbench.data import arrays
@@ -26,6 +25,7 @@ from jkbench.engine.images import TaskData
 from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.setup import make_ready
 from jkbench.engine.signals import Batch, Signals
+from jkbench.engine.step import WrongTerm, named_terms
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.engine.trial import last_lines
 from jkbench.errors import UserError
@@ -155,26 +155,6 @@ def _public() -> str:
     return f"public are {'; '.join(told)}"
 
 
-class _WrongTerm(UserError):
-    """A loss yielded something else than names with scalar tensors."""
-
-
-def _named(terms: Any) -> list[tuple[str, Tensor]]:
-    """The terms of a loss as a list; `_WrongTerm` where one is not a new name with a scalar tensor."""
-    named = list(terms) if isinstance(terms, Iterable) and not isinstance(terms, Tensor) else [terms]
-    for at, pair in enumerate(named):
-        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
-            raise _WrongTerm(f"the loss yields a {type(pair).__name__}", 'write: yield "name", tensor')
-        name, term = pair
-        if name in [earlier for earlier, _ in named[:at]]:
-            raise _WrongTerm(f"two terms are called {name!r}", "give each term a name of its own")
-        if not isinstance(term, Tensor):
-            raise _WrongTerm(f"{name!r} is a {type(term).__name__}, not a tensor", "leave out a term without a tensor")
-        if term.ndim:
-            raise _WrongTerm(f"{name!r} has the shape {tuple(term.shape)}", "sum or average it to one number")
-    return named
-
-
 @dataclass
 class _Run:
     """What was seen in one short training."""
@@ -195,7 +175,7 @@ class _Watched(Loop):
     watched: _Run
 
     def step(self, terms: Any) -> None:
-        named = _named(terms)
+        named = named_terms(terms)
         self.watched.terms += [(name, float(term.detach())) for name, term in named]
         weights = [p for p in self.student.parameters() if p.requires_grad]
         for name, term in named:
@@ -222,7 +202,7 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     try:
         first = _train(trial, data, references, global_seed=1)
         second = _train(trial, _other_test_labels(data), references, global_seed=2)
-    except _WrongTerm as error:
+    except WrongTerm as error:
         yield Finding(_TERMS, False, str(error))
         return
     except (Exception, SystemExit) as error:

@@ -30,6 +30,28 @@ def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim
     return kind(parameters, fused=True, **common)
 
 
+class WrongTerm(ValueError):
+    """A loss yielded something other than scalar tensors, each with a name of its own."""
+
+
+def named_terms(terms: Any) -> list[tuple[str, Tensor]]:
+    """What a loss yielded, as a list; `WrongTerm` says in one sentence what is wrong with it."""
+    named = list(terms) if isinstance(terms, Iterable) and not isinstance(terms, Tensor) else [terms]
+    if not named:
+        raise WrongTerm("the loss has no term: yield at least one (name, tensor)")
+    for at, pair in enumerate(named):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise WrongTerm(f'the loss yields a {type(pair).__name__}: write yield "name", tensor')
+        name, term = pair
+        if name in [earlier for earlier, _ in named[:at]]:
+            raise WrongTerm(f"two terms are called {name!r}: give each a name of its own")
+        if not isinstance(term, Tensor):
+            raise WrongTerm(f"loss term {name!r} is not a scalar tensor: it is a {type(term).__name__}")
+        if term.ndim:
+            raise WrongTerm(f"loss term {name!r} is not a scalar tensor: it has the shape {tuple(term.shape)}")
+    return named
+
+
 class Step:
     """What a step works on: the networks, the method's inputs and modules, and the optimiser over all that is trained.
 
@@ -75,14 +97,8 @@ class Step:
         return student, Signals(self.teacher, x, batch.y, self.setting, False)
 
     def update(self, terms: Iterable[tuple[str, Tensor]], rate: float) -> Terms:
-        """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
-        named = list(terms)
-        if not named:
-            raise ValueError("the loss has no term: yield at least one (name, tensor)")
-        for name, term in named:
-            if not isinstance(term, Tensor) or term.ndim:
-                shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
-                raise ValueError(f"loss term {name!r} is not a scalar tensor but {shape}")
+        """One optimiser step on the sum of the terms. `WrongTerm` where one is wrong, or none is there."""
+        named = named_terms(terms)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
