@@ -1,10 +1,14 @@
-"""What the numbers of a table can support: intervals over seeds, exact paired tests, tie groups, power.
+"""What the numbers of a table can support: intervals over seeds and images, paired tests, tie groups, ranks, power.
 
 Pure functions on numpy arrays. A row is a method (in one regime), a column is a seed; NaN is a trial that is not there.
-Randomness comes only from a generator that the caller hands in.
+Randomness comes only from a generator that the caller hands in. What was simulated stands in `docs/statistics.md`.
 """
 
+from jkbench.statistics.across import Estimate, interquartile_mean, probability_of_improvement
 from jkbench.statistics.curves import Reached, first_reached, reach
+from jkbench.statistics.gains import GainTest, gain_test
+from jkbench.statistics.groups import Group, leading_group, panel
+from jkbench.statistics.images import McNemar, TwoWay, mcnemar, two_way_interval
 from jkbench.statistics.intervals import (
     Interval,
     detectable_difference,
@@ -12,23 +16,43 @@ from jkbench.statistics.intervals import (
     power_of_paired_t,
     share_interval,
 )
+from jkbench.statistics.planning import detectable_gap, prediction_intervals, seeds_to_settle
+from jkbench.statistics.ranks import CriticalDifference, critical_difference, mean_ranks
 from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, SignFlip, max_statistic_test, sign_flip_test
 from jkbench.statistics.ties import holm, tie_group
 
 __all__ = [
     "EXACT_UP_TO",
+    "CriticalDifference",
+    "Estimate",
+    "GainTest",
+    "Group",
     "Interval",
     "MaxStatistic",
+    "McNemar",
     "Reached",
     "SignFlip",
+    "TwoWay",
+    "critical_difference",
     "detectable_difference",
+    "detectable_gap",
     "first_reached",
+    "gain_test",
     "holm",
+    "interquartile_mean",
+    "leading_group",
     "max_statistic_test",
+    "mcnemar",
     "mean_interval",
+    "mean_ranks",
+    "panel",
     "power_of_paired_t",
+    "prediction_intervals",
+    "probability_of_improvement",
     "reach",
+    "seeds_to_settle",
     "share_interval",
     "sign_flip_test",
     "tie_group",
+    "two_way_interval",
 ]

@@ -40,7 +40,7 @@ class MaxStatistic:
 def sign_flip_test(
     differences: ArrayLike, generator: np.random.Generator | None = None, draws: int = DRAWS
 ) -> SignFlip:
-    """Two-sided sign-flip test of paired differences against a symmetric distribution around zero.
+    """Two-sided sign-flip test of paired differences; valid if they are symmetric around zero under the null.
 
     differences: (n,), any unit. The statistic is |mean|; |t| orders the flips in the same way, since a flip leaves
     the sum of squares alone, so both give this p. Up to `EXACT_UP_TO` seeds all 2^n flips are counted and p is exact;
@@ -63,8 +63,9 @@ def max_statistic_test(
 
     differences: (rows, seeds), each row paired differences of one method in one regime, any unit (t has none), NaN
     where a seed is missing. A flip changes the sign of a seed in *all* rows, so what rows share at a seed (images,
-    initial weights, another regime of the same data) is kept: the family-wise error is at most the level, however
-    dependent the rows are. p of a row = share of flips whose largest |t| over all rows reaches the row's own |t|.
+    initial weights, another regime of the same data) is kept: if differences are symmetric around zero, the family-wise
+    error is at most the level, however dependent the rows are; under strong skew it is not (`docs/statistics.md`).
+    p of a row = share of flips whose largest |t| over all rows reaches the row's own |t|.
     Rows without two seeds, or with no difference at all, have t = 0 and p = 1; equal differences have t = ±inf. Exact
     and random flips, and the smallest p, as in `sign_flip_test`; seeds that no row has are dropped.
     Raises ValueError on no row, on no seed, on an infinite difference, and without a generator where one is needed.

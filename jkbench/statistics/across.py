@@ -1,0 +1,70 @@
+"""Two rows, or one, over many tasks: the regimes of one data set are one family, families are independent.
+
+A family is an array (…, regimes, seeds); its regimes share their seeds, so that seeds are drawn for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from jkbench.statistics.groups import Floats
+
+DRAWS = 2000
+FEWEST = 5
+"""Seeds below which a bootstrap has too few different resamples (4 seeds: 35)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with a bootstrap interval over seeds; no ``low`` and ``high`` below `FEWEST` seeds."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def probability_of_improvement(
+    families: Sequence[ArrayLike], generator: np.random.Generator, level: float = 0.95
+) -> Estimate:
+    """The chance that one row beats another at one seed of one regime; equal scores count half.
+
+    families: each (regimes, seeds), the paired difference first - second. The mean over a family's regimes, then over
+    families. Source: Agarwal et al., *Deep RL at the edge of the statistical precipice*, 2021, §4.3, here paired.
+    """
+    won = [(np.sign(np.atleast_2d(np.asarray(family, dtype=float))) + 1) / 2 for family in families]
+    return _bootstrap(won, lambda drawn: float(np.mean([family.mean() for family in drawn])), generator, level)
+
+
+def interquartile_mean(families: Sequence[ArrayLike], generator: np.random.Generator, level: float = 0.95) -> Estimate:
+    """The mean of the middle half of all scores of a row: one task moves it less than the mean.
+
+    families: each (regimes, seeds), scores of one unit.
+    Source: Agarwal et al. 2021, §4.3; scipy's `trim_mean`.
+    """
+    scores = [np.atleast_2d(np.asarray(family, dtype=float)) for family in families]
+    return _bootstrap(scores, _middle, generator, level)
+
+
+def _middle(families: list[Floats]) -> float:
+    return float(stats.trim_mean(np.concatenate([family.reshape(-1) for family in families]), 0.25))
+
+
+def _bootstrap(
+    families: list[Floats], value: Callable[[list[Floats]], float], generator: np.random.Generator, level: float
+) -> Estimate:
+    """A percentile interval: seeds are drawn within each family, for all its regimes at once."""
+    if not families or any(not family.size or not np.isfinite(family).all() for family in families):
+        raise ValueError("every family needs complete scores: regimes x seeds")
+    if min(family.shape[1] for family in families) < FEWEST:
+        return Estimate(value(families), None, None)
+    draws = [
+        value([family[:, generator.integers(0, family.shape[1], family.shape[1])] for family in families])
+        for _ in range(DRAWS)
+    ]
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value(families), float(low), float(high))
