@@ -42,8 +42,8 @@ def gain_test(
     Columns of the same panel are one family: from 6 seeds sign flips with the maximum statistic (valid if differences
     are symmetric around zero under the null hypothesis), with fewer a shrunken t by column and Holm (valid if they are
     normal; their variances may differ moderately). Several families share the level by Bonferroni. A short row is
-    tested on its own seeds, as one more row of its family, and no other row's p depends on it. Raises ValueError on more
-    than 16 seeds without a generator.
+    tested on its own seeds, as one more row of its family, and no other row's p depends on it. Raises ValueError on
+    more than 16 seeds without a generator.
     Source: `max_statistic_test`; Smyth 2004; simulated in `docs/statistics.md`.
     """
     x = np.asarray(differences, dtype=float)
