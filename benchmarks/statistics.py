@@ -1,7 +1,7 @@
 """Whether the statistics keep what they promise: ``python benchmarks/statistics.py [--write docs/statistics.md]``.
 
 Simulates every rule of `jkbench.statistics` beside those that were rejected (`simulated/`), prints the tables, and
-ends with status 1 where a bar is missed. Two to three minutes on one core; the same seed gives the same tables.
+ends with status 1 where a bar is missed. About two minutes on one core; the same seed gives the same tables.
 ``--write`` puts them between the marks of the document.
 """
 
