@@ -14,9 +14,10 @@ from scipy import stats
 
 from jkbench.errors import UserError
 from jkbench.records.select import Chosen
+from jkbench.report.caption import provenance
 from jkbench.report.grid import Column
 from jkbench.report.leaderboard import document, write_leaderboard
-from jkbench.report.page import compose
+from jkbench.report.page import compose, resolution
 from jkbench.report.render import markdown
 
 
@@ -211,7 +212,7 @@ def test_uncommitted_changes_are_counted():
     environment = few().records[0].environment
     assert environment is not None
     page = compose(few(**{"scratch/1/0": {"environment": environment.model_copy(update={"dirty": True})}}))
-    assert any("1 of 12 records with uncommitted changes" in sentence for sentence in page.provenance)
+    assert any("1 of 12 records with uncommitted changes" in sentence for sentence in provenance(page.task, page.grid))
 
 
 # gains and resolution
@@ -251,14 +252,14 @@ def test_one_seed_has_neither_intervals_nor_tests_nor_ranks():
     page = compose(Chosen(task, make_records(task, ["scratch", "distill"], seeds=1)))
     cells = [entry for row in rows_of(page.tables[0]).values() for entry in row[:4]]
     assert all(cell.bold and "±" not in cell.text for cell in cells)
-    assert "One seed allows neither an interval nor a test." in page.gain_notes
-    assert page.resolution == ["None: a test needs two seeds and two rows."]
+    assert "One seed allows neither an interval nor a test." in page.gain_tables[-1].notes
+    assert resolution(page.grid) == ["None: a test needs two seeds and two rows."]
 
 
 def test_without_the_baseline_the_page_says_so():
     task = make_task(baseline="lwf")
     page = compose(Chosen(task, make_records(task, ["scratch", "distill"])))
-    assert page.gain_notes == ["There is no row `lwf`, so there are no gains."]
+    assert "There is no row `lwf`, so there are no gains." in markdown.render(document(page))
     assert page.gain_tables == []
 
 

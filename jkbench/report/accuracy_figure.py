@@ -60,10 +60,8 @@ def blocks(grid: Grid) -> list[Block]:
 
 
 def draw(page: Page) -> Figure:
-    """A panel a block with a line a row; of one column alone a dot a row."""
+    """A panel a block, a line a row."""
     grid, held = page.grid, blocks(page.grid)
-    if len(grid.columns) == 1:
-        return _single(grid, grid.columns[0])
     rows = drawn(grid, page.task.baseline)
     across = min(len(held), 2)
     down = math.ceil(len(held) / across)
@@ -123,28 +121,6 @@ def draw_rows(
 def legend_name(grid: Grid, label: str) -> str:
     """A row's name in a legend."""
     return f"{label} (reference)" if label in grid.apart else label
-
-
-def _single(grid: Grid, column: Column) -> Figure:
-    """One column only: a dot and an interval a row, the best on top."""
-    figure = Figure(figsize=(WIDTH, 0.32 * len(grid.labels) + 1.3), layout="constrained")
-    panel = figure.subplots()
-    for row, label in enumerate(grid.labels):
-        found = grid.cell(label, column).interval
-        if found is not None:
-            look = style(label)
-            panel.errorbar(
-                [100 * found.mean], [row], xerr=[100 * (found.half_width or 0.0)], marker=look.marker, capsize=2.5,
-                color=GREY if label in grid.apart else look.colour, linestyle="none",
-            )  # fmt: skip
-    panel.set_yticks(range(len(grid.labels)), [legend_name(grid, label) for label in grid.labels])
-    panel.invert_yaxis()
-    low, high = panel.get_xlim()
-    panel.set_xlim(max(low, 0), min(high, 100))
-    panel.set_xlabel(f"{grid.split} accuracy in %, {per_class(column.shots)}")
-    panel.grid(axis="x", color="#dddddd", linewidth=0.6)
-    panel.set_axisbelow(True)
-    return figure
 
 
 def regime_places(grid: Grid) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jkbench.records.select import Chosen
 from jkbench.report import accuracy_figure, analysis, transfer_figure
+from jkbench.report.caption import protocol, provenance
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
 from jkbench.report.grid import Grid
 from jkbench.report.page import Page, compose, sections
@@ -44,24 +45,24 @@ def _write_page(folder: Path, formats: Sequence[str], chosen: Chosen) -> tuple[l
 def document(page: Page) -> Document:
     """A task's page as a document."""
     name = page.task.name
-    alone = len(page.grid.columns) == 1
-    alt = f"{page.grid.split.capitalize()} accuracy with 95 % intervals, one {'row' if alone else 'line'} per method"
+    alt = f"{page.grid.split.capitalize()} accuracy with 95 % intervals, one line per method"
     main = Drawing(name, alt, partial(accuracy_figure.draw, page))
     second = Drawing(f"{name}-transfer", transfer_figure.says(page), partial(transfer_figure.draw, page))
     left_out = accuracy_figure.left_out(page)
     blocks = sections(
         page,
-        (main, "" if alone else left_out) if accuracy_figure.blocks(page.grid) else (),
+        (main, left_out) if accuracy_figure.blocks(page.grid) else (),
         (second, left_out) if transfer_figure.panels(page) else (),
     )
+    source = tuple(provenance(page.task, page.grid))
     files = rich("Also as [CSV]({n}.csv) and as [LaTeX tables](tex/) · [all tasks](README.md)", n=name)
     return Document(
         name,
         page.task.title,
         COMMAND,
         (*blocks, files),
-        (*page.protocol, *page.provenance),
-        page.provenance,
+        (*protocol(page.task, page.grid), *source),
+        source,
         tidy(page),
     )
 

@@ -43,27 +43,10 @@ class Page:
     def gain_tables(self) -> list[Table]:
         """Gains over the baseline; the last table has the notes."""
         tables = gain_tables(self.task, self.grid, self.gains)
-        return [*tables[:-1], *(replace(last, notes=tuple(self.gain_notes)) for last in tables[-1:])]
-
-    @property
-    def gain_notes(self) -> list[str]:
-        """How to read the gains, or why there are none."""
-        return _gain_notes(self.task, self.grid, self.gains)
-
-    @property
-    def resolution(self) -> list[str]:
-        """Which differences the table can detect."""
-        return _resolution(self.grid)
-
-    @property
-    def protocol(self) -> tuple[str, ...]:
-        """The protocol in sentences, but for `provenance`."""
-        return tuple(protocol(self.task, self.grid))
-
-    @property
-    def provenance(self) -> tuple[str, ...]:
-        """Which version of the task, which seeds, and what software and device the numbers come from."""
-        return tuple(provenance(self.task, self.grid))
+        return [
+            *tables[:-1],
+            *(replace(last, notes=tuple(gain_notes(self.task, self.grid, self.gains))) for last in tables[-1:]),
+        ]
 
     @property
     def lost(self) -> list[str]:
@@ -102,7 +85,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
     """The page's blocks; ``below_main`` stands above the main table, ``of_transfer`` at the head of its section."""
     task, grid = page.task, page.grid
     how, checks = (
-        Section("Protocol", (Bullets((*page.protocol, *page.provenance)),)),
+        Section("Protocol", (Bullets((*protocol(task, grid), *provenance(task, grid))),)),
         Section("Checks", tuple(_checks(page))),
     )
     counts = Bullets(tuple(page.counts)) if page.counts else ""
@@ -110,7 +93,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
     if not grid.labels:
         return (intro, "No records yet.", how, counts, checks)
     gain: list[Block] = [*page.gain_tables]
-    gain = gain or [Section(f"Gain over {code(task.baseline)}", (" ".join(page.gain_notes),))]
+    gain = gain or [Section(f"Gain over {code(task.baseline)}", (" ".join(gain_notes(task, grid, page.gains)),))]
     lost = Bullets(tuple(page.lost)) if page.lost else f"None of the {len(page.records):,} trials."
     further, found = further_tables(task, grid), page.transfer
     return (
@@ -118,7 +101,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
         *below_main,
         *page.tables,
         *gain,
-        Section("Detectable differences", tuple(page.resolution)),
+        Section("Detectable differences", tuple(resolution(grid))),
         Section("Transfer", (*of_transfer, *found.tables, *found.notes)) if found else "",
         Section("Fidelity, calibration and loss terms", tuple(further)) if further else "",
         how,
@@ -191,7 +174,8 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
     return notes
 
 
-def _gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
+def gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
+    """How to read the gains, or why there are none."""
     base = code(task.baseline)
     if task.baseline not in grid.labels:
         return [f"There is no row {base}, so there are no gains."]
@@ -215,7 +199,7 @@ def _gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
     return notes
 
 
-def _resolution(grid: Grid) -> list[str]:
+def resolution(grid: Grid) -> list[str]:
     """The smallest differences that the table can detect."""
     sentences, counts = [], set()
     for block in grid.main:

@@ -11,42 +11,14 @@ from jkbench.statistics import share_interval
 from jkbench.tasks.shots import Shots
 
 COLUMNS = [
-    "task",
-    "task_version",
-    "protocol",
-    "label",
-    "method",
-    "reference",
-    "shots",
-    "metric",
-    "n",
-    "mean",
-    "half_width",
-    "in_tie_group",
-    "gain",
-    "gain_half_width",
-    "gain_n",
-    "gain_p",
-    "mean_rank",
-    "diverged",
-    "failed",
-    "out_of_memory",
-    "timed_out",
-    "step_ms",
-    "seconds",
-    "peak_memory_mb",
-    "trainable_parameters",
-    "timed_alone",
-]
+    "task", "task_version", "protocol", "label", "method", "reference", "shots", "metric", "n", "mean", "half_width",
+    "in_tie_group", "gain", "gain_half_width", "gain_n", "gain_p", "mean_rank", "diverged", "failed", "out_of_memory",
+    "timed_out", "step_ms", "seconds", "peak_memory_mb", "trainable_parameters", "timed_alone",
+]  # fmt: skip
 TRANSFER_COLUMNS = [
-    "below_baseline",
-    "below_baseline_low",
-    "below_baseline_high",
-    "images_to_baseline",
-    "images_to_baseline_low",
-    "images_to_baseline_high",
-    "images_to_baseline_n",
-]
+    "below_baseline", "below_baseline_low", "below_baseline_high", "images_to_baseline", "images_to_baseline_low",
+    "images_to_baseline_high", "images_to_baseline_n",
+]  # fmt: skip
 
 
 def tidy(page: Page) -> pd.DataFrame:

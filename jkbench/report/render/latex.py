@@ -25,37 +25,13 @@ _WIDE = {**dict.fromkeys("mwMW%@", 0.9), **dict.fromkeys("ABCDEFGHIJKLNOPQRSTUVX
 _NARROW = {**dict.fromkeys("ijl.,:;|'!I ", 0.36), **dict.fromkeys("()[]ft-", 0.42)}
 _EM = _NARROW | _WIDE
 _TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "[": "{[}",
-    "]": "{]}",
-    '"': "''",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "−": "$-$",
-    "–": "--",
-    "—": "---",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "…": r"\ldots{}",
-    "·": r"\textperiodcentered{}",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "∞": r"$\infty$",
-    "²": r"$^2$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
-    "µ": r"$\mu$",
-    "μ": r"$\mu$",
-    "\u00a0": "~",
-    "\u202f": r"\,",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "]": "{]}", '"': "''", "±": r"$\pm$", "×": r"$\times$",
+    "−": "$-$", "–": "--", "—": "---", "’": "'", "“": "``", "”": "''", "…": r"\ldots{}", "·": r"\textperiodcentered{}",
+    "≤": r"$\leq$", "≥": r"$\geq$", "∞": r"$\infty$", "²": r"$^2$", "λ": r"$\lambda$", "σ": r"$\sigma$",
+    "µ": r"$\mu$", "μ": r"$\mu$", "\u00a0": "~", "\u202f": r"\,",
     **{character: "\\" + character for character in "&%$#_{}"},
-}
+}  # fmt: skip
 
 
 def render(document: Document) -> dict[str, str]:
