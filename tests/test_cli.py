@@ -60,6 +60,8 @@ def test_plan_status_and_leaderboard_say_the_same(work: Path, capsys: pytest.Cap
     assert {Path(line).name for line in out.splitlines()} == {"README.md", "small.md"}
     written = {path.name for path in (work / "leaderboard").iterdir()}
     assert {"README.md", "small.md", "small.csv", "small.png", "tex"} <= written
+    assert jkbench(capsys, "leaderboard", "--figures", "pdf")[0] == 0
+    assert (work / "leaderboard/small.pdf").read_bytes().startswith(b"%PDF")
     assert "| `scratch` " in (work / "leaderboard/small.md").read_text()
 
 

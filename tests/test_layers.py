@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,20 @@ assert not any(name.partition('.')[0] == 'torch' for name in sys.modules)
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "digits-fewshot.md").exists()
+
+
+@pytest.mark.parametrize("room", ["report", "papers"])
+def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+    """Imports in functions and those that only type checkers read count too."""
+    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in modules()}
+    arrows: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        if name.startswith(f"jkbench.{room}.") and path.stem != "__init__":
+            nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+            read = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+            arrows[name] = {other for other in read | {str(node.module) for node in nodes} if other in paths}
+    assert len(arrows) > 5
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
 
 
 def test_files_stay_under_400_lines() -> None:

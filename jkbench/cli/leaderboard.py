@@ -28,7 +28,13 @@ Example:
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
     help="Which records. Pages of validation records go to a folder of their own, DIR/validation.",
 )  # fmt: skip
-def leaderboard(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], split: Any) -> int:
+@click.option(
+    "--figures", "formats", type=click.Choice(["png", "pdf", "svg"]), multiple=True, default=["png"],
+    show_default=True, help="Formats of the figures beside PNG, which pages link; repeat the option for several.",
+)  # fmt: skip
+def leaderboard(
+    plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], split: Any, formats: tuple[str, ...]
+) -> int:
     """Write the tables of all tasks from their records.
 
     Markdown, CSV and figures each, their tables as LaTeX in tex/, with an index in README.md.
@@ -58,7 +64,9 @@ def leaderboard(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...
                 del loaded  # nothing here holds a page's records while the next are read
                 yield found.pop()
 
-    for path in write_leaderboard(folder if split == "test" else folder / split, chosen()):
+    # pages link the PNG, whatever else is asked for
+    kinds = list(dict.fromkeys(["png", *formats]))
+    for path in write_leaderboard(folder if split == "test" else folder / split, chosen(), kinds):
         if path.suffix == ".md":
             click.echo(path)
     for complaint in complaints:

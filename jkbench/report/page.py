@@ -186,7 +186,7 @@ def gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
     ]
     if gains.smallest_p is None:
         return [*notes, "One seed allows neither an interval nor a test."]
-    how = "exact" if gains.exact else "random"
+    how = "exact" if gains.exact else "randomised"
     notes.append(
         f"p: {how} sign-flip test with the maximum statistic over {plural(gains.seeds, 'seed')}, adjusted for all "
         f"{plural(gains.tests, 'comparison')} on this page. Bold: p below 0.05."
