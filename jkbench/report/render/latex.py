@@ -21,7 +21,7 @@ BOLD = 1.17
 """How much wider bold letters are."""
 LABEL = 34
 """Letters of a row's name on one line; a longer one is broken at its commas."""
-_WIDE = {**dict.fromkeys("mwMW%@", 0.9), **dict.fromkeys("ABCDEFGHIJKLNOPQRSTUVXYZ×±−", 0.78)}
+_WIDE = {**dict.fromkeys("mwMW%@+=", 0.9), **dict.fromkeys("ABCDEFGHIJKLNOPQRSTUVXYZ×±−", 0.78)}
 _NARROW = {**dict.fromkeys("ijl.,:;|'!I ", 0.36), **dict.fromkeys("()[]ft-", 0.42)}
 _EM = _NARROW | _WIDE
 _TEX = {
@@ -79,7 +79,7 @@ def width(text: Words, size: float = SIZE) -> float:
         if letter == "`":
             code = not code
         else:
-            total += 0.54 if code else _EM.get(letter, 0.54)
+            total += 0.535 if code else _EM.get(letter, 0.535)
     return total * size
 
 
@@ -120,7 +120,7 @@ def _head(head: Head) -> Words:
 
 def _floats(document: Document, table: Table) -> str:
     """The table in one float; where its panels are too tall for a page, a float a panel."""
-    panels = fit(widths(table), TEXT_WIDTH)
+    panels = panels_of(table)
     apart = len(panels) > 1 and len(panels) * height(table) > 0.85 * TEXT_HEIGHT
     parts = [[panel] for panel in panels] if apart else [panels]
     label = f"{document.name}--{table.name}"
@@ -143,6 +143,21 @@ def _floats(document: Document, table: Table) -> str:
             r"\end{table}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def panels_of(table: Table) -> list[list[int]]:
+    """The columns of each panel: one where all fit, else those that share a heading apart from the others."""
+    wide, room = widths(table), TEXT_WIDTH + GAP  # there is no gap outside
+    if sum(wide) <= room:
+        return [list(range(len(wide)))]
+    shared = [at for at, head in enumerate(table.heads) if at and head.over]
+    groups = [[0, *shared], [0, *(at for at in range(1, len(wide)) if at not in shared)]]
+    return [
+        [group[at] for at in panel]
+        for group in groups
+        if len(group) > 1
+        for panel in fit([wide[at] for at in group], room)
+    ]
 
 
 def height(table: Table) -> float:
