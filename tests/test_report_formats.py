@@ -208,8 +208,9 @@ def test_what_is_put_into_a_template_stays_text(text):
 
 def test_a_page_that_does_not_change_is_not_written_again_and_old_tables_go(tmp_path):
     write_leaderboard(tmp_path, [few()])
-    old = tmp_path / "tex/digits-fewshot--gone.tex"
+    old, other = tmp_path / "tex/digits-fewshot--gone.tex", tmp_path / "tex/digits-fewshot--two--nll.tex"
     old.write_text("")
+    other.write_text("of a task whose name begins with this one's")
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     write_leaderboard(tmp_path, [few()])
     assert not old.exists()

@@ -64,7 +64,7 @@ def measured(found: Interval | None, digits: int = 2, sign: bool = False) -> str
 
 def slug(name: str) -> str:
     """A name as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name)
 
 
 def compact(count: float) -> str:

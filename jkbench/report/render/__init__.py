@@ -31,7 +31,10 @@ def write(folder: Path, document: Document, formats: Sequence[str] = ("png",)) -
     Raises `UserError` where the folder cannot be written.
     """
     contents = files(document, formats)
-    for old in [*folder.glob(f"tex/{document.name}--*.tex"), *folder.glob(f"{document.name}.png")]:
+    tables = [
+        old for old in folder.glob(f"tex/{document.name}--*.tex") if "--" not in old.stem[len(document.name) + 2 :]
+    ]  # not those of a page whose name begins with this one's
+    for old in [*tables, *folder.glob(f"{document.name}.png")]:
         if str(old.relative_to(folder)) not in contents:
             old.unlink()
     for name, content in contents.items():
