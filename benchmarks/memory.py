@@ -69,7 +69,7 @@ def stages(folder: Path, method: str) -> None:
     """In a process of its own: a trial, and what each stage takes."""
     import torch
 
-    from jkbench import plan
+    from jkbench import planning as plan
     from jkbench.engine import environment, scoring
     from jkbench.engine import images as image_sets
     from jkbench.engine.setup import Where, make_ready, trained_networks

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.plugins.discovery import discover
 from jkbench.tasks import task as tasks
 

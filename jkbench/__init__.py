@@ -29,6 +29,7 @@ _HOME = {
     "unpacked": "jkbench.data.download",
     "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
+    **dict.fromkeys(("gains", "leaderboard", "plan", "predictions", "results", "run"), "jkbench.api"),
     **dict.fromkeys(
         (
             "attention_at",
@@ -57,6 +58,12 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from jkbench.api import gains as gains
+    from jkbench.api import leaderboard as leaderboard
+    from jkbench.api import plan as plan
+    from jkbench.api import predictions as predictions
+    from jkbench.api import results as results
+    from jkbench.api import run as run
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
     from jkbench.data.download import downloaded as downloaded

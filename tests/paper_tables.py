@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.papers import table as papers
 from jkbench.papers.compare import Read, Reproduction
 from jkbench.papers.page import document
-from jkbench.plan import record_fields
+from jkbench.planning import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.store import RecordSet

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.engine import images as image_sets
 from jkbench.engine.check import small_task
 from jkbench.engine.loop import Loop
 from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.models.network import Network
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.plugins.discovery import Index
 from jkbench.plugins.method import Method
 from jkbench.tasks.task import Task

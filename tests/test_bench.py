@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import small
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.plugins.discovery import discover
 from jkbench.tasks import task as tasks
 

@@ -9,7 +9,7 @@ import small
 import torch
 from torch.testing import assert_close
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.engine import images as image_sets
 from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.engine.trial import run

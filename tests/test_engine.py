@@ -10,7 +10,7 @@ import pytest
 import small
 import torch
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.engine import images as image_sets
 from jkbench.engine import scoring
 from jkbench.engine import teacher as networks

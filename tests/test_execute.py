@@ -11,14 +11,13 @@ import pytest
 import small
 from user_folder import METHOD
 
-from jkbench import execute as backends
-from jkbench import plan
-from jkbench.cli.run import make_setup, measuring
+from jkbench import planning as plan
 from jkbench.errors import UserError
-from jkbench.execute import Machine, memory
-from jkbench.execute.backends import processes
+from jkbench.execute import Machine, backends, memory
 from jkbench.execute.order import LongestFirst, cell
-from jkbench.plan import Trial, record_fields
+from jkbench.execute.progress import Progress
+from jkbench.execute.run import Resources, Session
+from jkbench.planning import Trial, record_fields
 from jkbench.plugins.discovery import Index, discover
 from jkbench.records.schema import Cost, Environment, Record
 from jkbench.records.store import encode
@@ -92,12 +91,18 @@ def test_as_many_trials_as_memory_holds() -> None:
     assert "use --jobs 9 or less" in caught.value.hint
 
 
+def session(folder: Path, free_mb: float | None = None, **resources: Any) -> Session:
+    """A session of that device's memory, without workers."""
+    device = "cpu" if free_mb is None else "cuda"
+    return Session(backends.start("serial"), Progress(False), Resources(**resources), folder, None, device, free_mb)
+
+
 def test_the_command_refuses_more_jobs_than_memory(index: Index, tmp_path: Path) -> None:
     assert memory.available_mb() > 100
     made = trials(index, "scratch")
     with pytest.raises(UserError, match="do not fit"):
-        make_setup(tmp_path, "cpu", "100000", 1, None, made, {}, None)
-    setup = make_setup(tmp_path, "cpu", "auto", 1, None, made, {made[0].id: record(made[0], 2.0)}, None)
+        session(tmp_path, jobs=100000).machine(made, {})
+    setup = session(tmp_path).machine(made, {made[0].id: record(made[0], 2.0)})
     assert 1 <= setup.jobs <= 2
     assert setup.expected == {cell(made[0]): 2.0}
 
@@ -106,12 +111,12 @@ def test_a_gpu_is_shared_by_what_a_trial_was_seen_to_take(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a GPU: the numbers that torch would tell are given."""
-    monkeypatch.setattr("jkbench.engine.environment.free_memory_mb", lambda: 10_000.0)
-    monkeypatch.setattr(sys.modules["jkbench.cli.run"], "cores", lambda: 16)
+    monkeypatch.setattr(sys.modules["jkbench.execute.run"], "cores", lambda: 16)
+    gpu = session(tmp_path, 10_000.0)
     made = trials(index, "scratch,jacobian", seeds=2, shots=(2, 4))
-    first = measuring(made, {}, "cuda", "auto")
+    first = gpu.measuring(made, {})
     assert [(t.row.label, t.shots, t.seed) for t in first] == [("scratch", 4, 0), ("jacobian", 4, 0)]
-    assert make_setup(tmp_path, "cuda", "auto", 1, None, made, {}, None).jobs == 1
+    assert gpu.machine(made, {}).jobs == 1
     seen = {}
     for trial, peak in zip(first, (100.0, 2300.0), strict=True):
         plain = record(trial, 1.0)
@@ -120,12 +125,12 @@ def test_a_gpu_is_shared_by_what_a_trial_was_seen_to_take(
         cost = plain.cost.model_copy(update={"peak_memory_mb": peak})
         where = plain.environment.model_copy(update={"device": "NVIDIA H200"})
         seen[trial.id] = plain.model_copy(update={"cost": cost, "environment": where})
-    assert measuring(made, seen, "cuda", "auto") == []
-    assert measuring(made, {}, "cuda", "2") == []
-    assert measuring(made, {}, "cpu", "auto") == []
-    assert make_setup(tmp_path, "cuda", "auto", 1, None, made, seen, None).jobs == 3  # 9,000 // (2,300 + 700)
+    assert gpu.measuring(made, seen) == []
+    assert session(tmp_path, 10_000.0, jobs=2).measuring(made, {}) == []
+    assert session(tmp_path).measuring(made, {}) == []
+    assert gpu.machine(made, seen).jobs == 3  # 9,000 // (2,300 + 700)
     with pytest.raises(UserError, match="free in the GPU"):
-        make_setup(tmp_path, "cuda", "4", 1, None, made, seen, None)
+        session(tmp_path, 10_000.0, jobs=4).machine(made, seen)
 
 
 DYING = METHOD.replace("        yield", "        import os; os._exit(9)\n        yield")
@@ -148,17 +153,17 @@ def test_a_worker_that_dies_takes_no_other_trial_with_it(work: Path) -> None:
         )
     )
     made = trials(discover(working=work), "deadly,steady", seeds=4)
-    records = list(processes.run(made, Machine(work / "board", jobs=2)))
+    records = list(backends.run(made, Machine(work / "board", jobs=2)))
     assert Counter((r.method, r.status) for r in records) == {("deadly", "failed"): 4, ("steady", "ok"): 4}
     assert len(log.read_text().split()) == 4
     dead = [r for r in records if r.status == "failed"]
-    assert all("died twice" in (r.message or "") for r in dead)
+    assert all("the worker exited with status 9, twice" in (r.message or "") for r in dead)
 
 
 def test_out_of_memory_is_tried_once_more_alone(work: Path) -> None:
     (work / "methods/greedy.py").write_text(GREEDY.replace("LOG", repr(str(work / "log"))))
     made = trials(discover(working=work), "greedy,scratch", seeds=1)
-    records = {r.method: r for r in processes.run(made, Machine(work / "board", jobs=2))}
+    records = {r.method: r for r in backends.run(made, Machine(work / "board", jobs=2))}
     assert records["greedy"].status == "ok", records["greedy"].message
     assert records["greedy"].cost is not None
     assert records["greedy"].cost.alone
@@ -187,7 +192,7 @@ def test_what_comes_out_of_a_worker_ends_its_trial_alone(work: Path) -> None:
         METHOD.replace("        yield", "        raise KeyboardInterrupt\n        yield")
     )
     made = trials(discover(working=work), "rude,scratch", seeds=1)
-    found = {r.method: r for r in processes.run(made, Machine(work / "board", jobs=2))}
+    found = {r.method: r for r in backends.run(made, Machine(work / "board", jobs=2))}
     assert found["scratch"].status == "ok"
     assert found["rude"].status == "failed"
     assert "KeyboardInterrupt" in (found["rude"].message or "")
@@ -198,11 +203,11 @@ def test_out_of_memory_alone_is_the_record(work: Path) -> None:
         METHOD.replace("        yield", "        raise MemoryError('no')\n        yield")
     )
     made = trials(discover(working=work), "greedy,scratch", seeds=1)
-    records = {r.method: r.status for r in processes.run(made, Machine(work / "board", jobs=2))}
+    records = {r.method: r.status for r in backends.run(made, Machine(work / "board", jobs=2))}
     assert records == {"greedy": "oom", "scratch": "ok"}
 
 
 def test_workers_have_the_threads_that_they_are_given(work: Path) -> None:
     made = trials(discover(working=work), "scratch,distill", seeds=1)
-    records = list(processes.run(made, Machine(work / "board", jobs=2, threads=1)))
+    records = list(backends.run(made, Machine(work / "board", jobs=2, threads=1)))
     assert {r.environment.threads for r in records if r.environment} == {1}

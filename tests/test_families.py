@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_layers import PACKAGE, modules
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.engine.check import check, small_task
 from jkbench.plugins.discovery import Index
 from jkbench.report import grid

@@ -12,7 +12,7 @@ import small
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.data.arrays import Split, carve
 from jkbench.engine import images as image_sets
 from jkbench.engine.images import ImageSet

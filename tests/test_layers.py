@@ -17,14 +17,15 @@ FLOORS = [
     {"errors", "files", "hashing", "seeds", "maths"},
     {"statistics", "tasks", "data"},
     {"plugins", "models"},
-    {"plan"},
+    {"planning"},
     {"records"},
     {"report", "engine"},
     {"execute", "papers"},
+    {"api"},
     {"cli"},
 ]
 TORCH_FREE = {
-    "errors", "files", "hashing", "seeds", "statistics", "tasks", "data", "plugins", "plan", "records", "report",
+    "errors", "files", "hashing", "seeds", "statistics", "tasks", "data", "plugins", "planning", "records", "report",
 }  # fmt: skip
 
 

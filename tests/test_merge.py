@@ -9,7 +9,7 @@ import pytest
 import small
 from safetensors.numpy import load_file, save_file
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.cli import cli
 from jkbench.engine.trial import run
 from jkbench.errors import UserError

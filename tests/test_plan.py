@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_store import record
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.cli import options
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
@@ -66,12 +66,12 @@ def test_named_where_it_does_not_apply_is_refused_but_skipped_under_all(index: I
 
 def test_all_problems_of_a_command_are_told_at_once(nowhere: Path) -> None:
     with pytest.raises(UserError) as caught:
-        options.make_plan("digits-fewshots", "jacobain,distill[akt=1]", (), "1,x", "0", "test", nowhere)
+        options.make_plan("digits-fewshots", "jacobain,distill[akt=1]", (), "1,x", "0", nowhere)
     told = str(caught.value)
     for part in ("'digits-fewshot'", "'jacobian'", "'act'", "--shots", "--seeds"):
         assert part in told, told
     with pytest.raises(UserError) as caught:
-        options.make_plan("digits-fewshot", "jacobain,distill[act=-1],distill[akt=1]", (), None, None, "test", nowhere)
+        options.make_plan("digits-fewshot", "jacobain,distill[act=-1],distill[akt=1]", (), None, None, nowhere)
     for part in ("'jacobian'", "greater than or equal to 0", "'act'"):
         assert part in str(caught.value)
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.cli import cli
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
@@ -236,7 +236,8 @@ def test_a_kept_copy_of_a_task_does_not_say_where_its_weights_were(folder: Path)
     (folder / "colours.toml").write_text(
         TASK.replace('source = "ImageNet-1k" }', 'source = "ImageNet-1k", weights = "own.safetensors" }', 1)
     )
-    recorded_tasks.keep("colours.toml", folder / "leaderboard")
+    board = folder / "leaderboard"
+    recorded_tasks.keep(*recorded_tasks.planned("colours.toml", board), board)
     kept = folder / "leaderboard/tasks/colours.toml"
     assert "weights" not in kept.read_text()
     assert load_task(str(kept)).protocol == load_task("colours.toml").protocol

@@ -13,11 +13,11 @@ import torch
 from paper_tables import PAPER, records, render, table, the_only
 from scipy import stats
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.papers import figure as paper_figure
 from jkbench.papers import table as papers
 from jkbench.papers.compare import PaperDifference, Read, compare
-from jkbench.plan import record_fields
+from jkbench.planning import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.store import RecordSet

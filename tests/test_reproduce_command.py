@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from paper_tables import records, render, table, the_only
 
 from jkbench.cli import cli
-from jkbench.cli.run import run
 from jkbench.errors import UserError
+from jkbench.execute import run as application
 from jkbench.papers import figure as paper_figure
 from jkbench.papers.compare import compare
 from jkbench.plugins.discovery import Index
 from jkbench.records.store import RecordSet, Store
 from jkbench.tasks import task as tasks
+from jkbench.tasks.shots import Shots
 
 
 def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no_interval(index: Index) -> None:
@@ -68,40 +70,43 @@ def test_the_figures_legend_lies_inside_it_however_many_readings_there_are(index
     assert made.bbox.contains(*legend.get_window_extent().max)
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, list[Shots] | None]]:
+    """What is asked of the application, which runs nothing: task, methods, regimes."""
+    told: list[tuple[str, str, list[Shots] | None]] = []
+
+    def make_plan(task: str, methods: str, shots: list[Shots] | None, *others: Any, **more: Any) -> None:
+        told.append((task, methods, shots))
+
+    monkeypatch.setattr(application, "make_plan", make_plan)
+    monkeypatch.setattr(application, "run", lambda *given: {})
+    monkeypatch.setattr(sys.modules["jkbench.cli.reproduce"], "show", lambda *given: None)
+    return told
+
+
 def test_a_reading_runs_its_own_rows_and_a_task_those_of_all(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nowhere: Path, asked: list[tuple[str, str, list[Shots] | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen, task, asked = table("cifar100"), "cifar100-fewshot-early", []
-
-    def record(**given: Any) -> int:
-        asked.append((given["task_name"], given["methods"]))
-        return 0
-
-    monkeypatch.setattr(run, "callback", record)
+    chosen, task = table("cifar100"), "cifar100-fewshot-early"
     for words in (["--reading", "mean-of-classes"], ["--task", task]):
         cli.main(["reproduce", "jacobian-matching", *words], standalone_mode=False)
     one = list(chosen.methods_of(task, "mean-of-classes").values())
     every = [method for name in chosen.readings_of(task) for method in chosen.methods_of(task, name).values()]
     assert len(set(every)) == 6 + 3 + 2  # all-ones, and what the others run otherwise
-    assert asked == [(task, ",".join(one)), (task, ",".join(dict.fromkeys(every)))]
+    assert asked == [(task, ",".join(one), None), (task, ",".join(dict.fromkeys(every)), None)]
     assert capsys.readouterr().out.count("cifar100-fewshot-early.md: 0 of 36 cells") == 2
 
 
-def test_only_regimes_that_a_table_has_columns_of_are_run(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, str | None] = {}
-
-    def record(**given: Any) -> int:
-        asked[given["task_name"]] = given["shots"]
-        return 0
-
-    monkeypatch.setattr(run, "callback", record)
+def test_only_regimes_that_a_table_has_columns_of_are_run(
+    nowhere: Path, asked: list[tuple[str, str, list[Shots] | None]]
+) -> None:
     for words in (["--table", "cifar100", "--shots", "7,5"], ["--table", "noise", "--shots", "5"], ["--shots", "7"]):
         with pytest.raises(UserError, match=r"no column of [57]\n"):
             cli.main(["reproduce", "jacobian-matching", *words], standalone_mode=False)
     assert not asked
     cli.main(["reproduce", "jacobian-matching", "--shots", "5,1000"], standalone_mode=False)
-    cifar = {"cifar100-fewshot": "5", "cifar10-fewshot": "5,1000"}
-    assert asked == cifar | {"mit67-transfer-resnet18": "5"}
+    regimes = {task: shots for task, _, shots in asked}
+    assert regimes == {"cifar100-fewshot": [5], "cifar10-fewshot": [5, 1000], "mit67-transfer-resnet18": [5]}
 
 
 def test_the_command_draws_what_has_been_run_and_takes_back_a_figure_of_nothing(nowhere: Path, index: Index) -> None:

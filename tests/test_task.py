@@ -91,14 +91,14 @@ def test_a_protocol_is_hashed_once_and_never_carried_to_a_changed_copy(monkeypat
 def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_path: Path) -> None:
     path = write(tmp_path, DIGITS)
     board = tmp_path / "board"
-    recorded_tasks.keep(path, board)
+    recorded_tasks.keep(*recorded_tasks.planned(path, board), board)
     assert recorded_tasks.load("mine", board).name == "mine"
-    recorded_tasks.keep(path, board)
+    recorded_tasks.keep(*recorded_tasks.planned(path, board), board)
     write(tmp_path, DIGITS.replace("steps = 300", "steps = 299"))
     with pytest.raises(UserError, match="one protocol a table"):
-        recorded_tasks.keep(path, board)
+        recorded_tasks.keep(*recorded_tasks.planned(path, board), board)
     with pytest.raises(UserError, match="of its own"):
-        recorded_tasks.keep(write(tmp_path, DIGITS, "digits-fewshot"), board)
+        recorded_tasks.planned(write(tmp_path, DIGITS, "digits-fewshot"), board)
 
 
 def test_regimes_are_written_in_one_way() -> None:

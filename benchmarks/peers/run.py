@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from recipes import RECIPES, trial
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.cli.run import cores
 from jkbench.data.arrays import subset
 from jkbench.engine import environment, scoring
@@ -25,7 +25,7 @@ from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.execute import Machine
 from jkbench.execute.backends import processes
 from jkbench.models.network import build
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.plugins.discovery import discover
 from jkbench.tasks import task as tasks
 

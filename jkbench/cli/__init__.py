@@ -17,6 +17,7 @@ from jkbench.cli.merge import merge
 from jkbench.cli.new import new
 from jkbench.cli.plan import plan
 from jkbench.cli.profile import profile
+from jkbench.cli.remove import remove
 from jkbench.cli.reproduce import reproduce
 from jkbench.cli.run import run
 from jkbench.cli.status import status
@@ -49,6 +50,7 @@ for command in (
     leaderboard,
     status,
     merge,
+    remove,
     profile,
     data,
     teacher,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,24 +18,30 @@ Example:
 
 @click.command(epilog=EPILOG)
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS",
+    help="Stop where no step ends for so long.",
+)  # fmt: skip
+@options.executor
+@options.in_process
 @options.as_json
-def check(file: Path, as_json: bool) -> int:
+def check(file: Path, timeout: float, executor: str, in_process: bool, as_json: bool) -> int:
     """Try a plugin file against the contract.
 
     On CPU, in seconds. Exit code 1 where it does not hold."""
-    from jkbench.engine.check import check as findings_of
+    from jkbench.execute.run import check_plugin
 
-    findings = []
-    for finding in findings_of(file):
+    findings: list[dict[str, Any]] = []
+    for finding in check_plugin(
+        file, options.make_resources(timeout=timeout, executor=executor, in_process=in_process)
+    ):
         findings.append(finding)
         if not as_json:
-            mark = click.style("holds", fg="green") if finding.held else click.style("FAILS", fg="red", bold=True)
-            click.echo(f"{mark}  {finding.what}" + (f": {finding.seen}" if finding.seen else ""))
-    failed = sum(not finding.held for finding in findings)
+            mark = click.style("holds", fg="green") if finding["held"] else click.style("FAILS", fg="red", bold=True)
+            click.echo(f"{mark}  {finding['what']}" + (f": {finding['seen']}" if finding["seen"] else ""))
+    failed = sum(not finding["held"] for finding in findings)
     if as_json:
-        click.echo(
-            json.dumps({"file": str(file), "held": failed == 0, "findings": [asdict(f) for f in findings]}, indent=2)
-        )
+        click.echo(json.dumps({"file": str(file), "held": failed == 0, "findings": findings}, indent=2))
     else:
         click.echo(f"{file}: {len(findings) - failed} of {len(findings)} hold")
     return 1 if failed else 0

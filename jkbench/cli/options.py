@@ -12,9 +12,8 @@ from click.shell_completion import CompletionItem
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.plan import Plan
-    from jkbench.plugins.discovery import Index
-    from jkbench.tasks.shots import Shots, SplitName
+    from jkbench.execute.run import Planned, Resources
+    from jkbench.tasks.shots import Shots
 
 Decorator = Callable[[Any], Any]
 
@@ -42,7 +41,7 @@ def task(required: bool = True) -> Decorator:
 
 methods = click.option(
     "--methods", default="all", show_default=True, metavar="NAMES", shell_complete=_complete_methods,
-    help="Methods with commas, parameters in brackets: 'jacobian[jac=0.5],distill'; or all.",
+    help="Methods or plugin files (.py) with commas, parameters in brackets: 'jacobian[jac=0.5],distill'; or all.",
 )  # fmt: skip
 plugins = click.option(
     "--plugins", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
@@ -65,6 +64,41 @@ split = click.option(
     help="Images to score on. Choose parameters on validation: such records never reach the leaderboard.",
 )  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
+jobs = click.option(
+    "--jobs", default="auto", show_default=True, metavar="N|auto",
+    help="Trials at a time. auto: as many as cores and memory allow.",
+)  # fmt: skip
+threads = click.option(
+    "--threads", type=int, default=1, show_default=True, metavar="N",
+    help="CPU threads a trial. The same number gives the same bits; more than one pays for large networks only.",
+)  # fmt: skip
+timeout = click.option("--timeout", type=float, metavar="SECONDS", help="Stop a trial after so long.")
+settings = click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE",
+    help="Change a field of the task (student.training.steps=50), which makes it another task; may be given again.",
+)  # fmt: skip
+executor = click.option(
+    "--executor", default="processes", show_default=True, metavar="NAME", help="What runs trials: processes or serial."
+)
+in_process = click.option("--in-process", is_flag=True, help="The same as --executor serial: for a debugger.")
+
+
+def _together(*decorators: Decorator) -> Decorator:
+    """One decorator for several options, in this order."""
+
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+planning = _together(methods, task(), shots, seeds, settings, plugins, leaderboard_folder, beside, split)
+"""What says which trials are meant."""
+resources = _together(device, jobs, threads, timeout, executor, in_process)
+"""How they are run."""
 
 
 def parse_shots(text: str | None) -> list[Shots] | None:
@@ -81,53 +115,86 @@ def parse_shots(text: str | None) -> list[Shots] | None:
     return list(dict.fromkeys(found))
 
 
+MOST_SEEDS, LARGEST_SEED = 10_000, 10**9
+
+
 def parse_seeds(text: str | None) -> list[int] | None:
     """``5`` → [0, …, 4]; ``0,3`` → [0, 3]; ``10-12`` → [10, 11, 12]."""
     if text is None:
         return None
     hint = "write how many (5), or which (0,3 or 10-19)"
-    if text.strip().isdigit():
-        if int(text) == 0:
-            raise UserError("--seeds: 0 seeds are no seeds", hint)
-        return list(range(int(text)))
+    if text.strip() == "0":
+        raise UserError("--seeds: 0 is not a number of seeds", hint)
+    parts = [f"0-{int(text) - 1}"] if text.strip().isdecimal() else text.split(",")
     found: list[int] = []
-    for part in (part.strip() for part in text.split(",")):
+    for part in map(str.strip, parts):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and (not last.isdigit() or int(last) < int(first))):
-            raise UserError(f"--seeds: {part!r} is no seed", hint)
-        found += range(int(first), int(last if dash else first) + 1)
+        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
+            raise UserError(f"--seeds: {part!r} is not a seed", hint)
+        span = range(int(first), int(last if dash else first) + 1)
+        if span[-1] > LARGEST_SEED or len(span) + len(found) > MOST_SEEDS:
+            raise UserError(
+                f"--seeds: {text!r} is too much: {MOST_SEEDS:,} seeds a command, none above {LARGEST_SEED:,}", hint
+            )
+        found += span
     return list(dict.fromkeys(found))
 
 
 def make_plan(
     task_name: str,
-    methods_text: str,
-    plugin_folders: Sequence[Path],
-    shots_text: str | None,
-    seeds_text: str | None,
-    split_name: SplitName,
-    *folders: Path,
-) -> tuple[Plan, Index]:
+    methods: str,
+    plugins: Sequence[Path],
+    shots: str | None,
+    seeds: str | None,
+    folder: Path,
+    split: Any = "test",
+    settings: tuple[str, ...] = (),
+    beside: Sequence[Path] = (),
+    **others: Any,
+) -> Planned:
     """The plan of a command line; all that is wrong with it is told at once."""
-    from jkbench import plan as planning
     from jkbench.errors import Collector
-    from jkbench.plugins.discovery import discover
-    from jkbench.records import tasks as recorded_tasks
+    from jkbench.execute import run as application
+    from jkbench.tasks import changes
 
-    index, task, regimes, numbers = None, None, None, None
+    regimes, numbers, changed = None, None, {}
     with Collector() as problems:
         with problems.caught():
-            index = discover(plugin_folders)
+            regimes = parse_shots(shots)
         with problems.caught():
-            task = recorded_tasks.load(task_name, *folders)
+            numbers = parse_seeds(seeds)
         with problems.caught():
-            regimes = parse_shots(shots_text)
+            changed = changes.parse(settings)
         with problems.caught():
-            numbers = parse_seeds(seeds_text)
-        if task is None and index is not None:
-            with problems.caught():
-                planning.check_methods(index, methods_text)
-        if task is not None and index is not None:
-            with problems.caught():
-                return_value = planning.make(task, index, methods_text, regimes, numbers, split_name)
-    return return_value, index  # type: ignore[return-value]
+            planned = application.make_plan(
+                task_name, methods, regimes, numbers, split, plugins, folder, changed, beside
+            )
+            if changed:
+                click.echo(f"with these settings the task is another one: {planned.plan.task.name}", err=True)
+    return planned
+
+
+def make_resources(
+    device: str = "auto", jobs: str = "auto", threads: int = 1, timeout: float | None = None,
+    executor: str = "processes", in_process: bool = False, **others: Any,
+) -> Resources:  # fmt: skip
+    """What a command line lets a run use."""
+    from jkbench.errors import Collector
+    from jkbench.execute.run import Resources
+
+    with Collector() as problems:
+        number = None
+        with problems.caught():
+            number = parse_jobs(jobs)
+        with problems.caught():
+            return Resources(device, number, threads, timeout, "serial" if in_process else executor)
+    raise AssertionError("what is wrong is raised")
+
+
+def parse_jobs(text: str) -> int | None:
+    """How many trials at a time; None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise UserError(f"--jobs: {text!r} is not a number of trials", "write a number, or auto")
+    return int(text)

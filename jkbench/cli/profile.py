@@ -44,7 +44,7 @@ def profile(
     Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
     unless told. Steps of all methods are taken in turns, after warm-up.
     """
-    plan, _ = options.make_plan(task_name, methods, plugins, shots, "1", "test", folder)
+    plan = options.make_plan(task_name, methods, plugins, shots, "1", folder).plan
     broken = [str(row.plugin.broken) for row in plan.rows if row.plugin.broken]
     if broken:
         raise UserError("\n".join(broken), "name other methods, or mend the file")

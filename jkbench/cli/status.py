@@ -31,6 +31,7 @@ def status(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], as
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.select import currency
+    from jkbench.records.standing import of_others
     from jkbench.records.store import Store
 
     store, index = Store(folder, beside), discover(plugins)
@@ -46,6 +47,10 @@ def status(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], as
             task = recorded_tasks.load(name, *store.folders)
             is_current = currency(task, index)
             entry["stale"] = sum(not is_current(record) for record in loaded.records.values())
+            datasets = {
+                each: index.find("dataset", each) for each in (task.target.dataset, task.teacher_images.dataset)
+            }
+            entry["of_others"] = len(of_others(loaded, folder, task, datasets))
         except UserError as error:
             entry["problem"] = str(error)
         entry["not_folded"] = sum(1 for _ in (store.inflight / name).glob("*/*.json"))
@@ -71,6 +76,8 @@ def status(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], as
         click.echo(f"{entry['task']}: {counts or 'nothing readable'}")
         if entry.get("stale"):
             click.echo(f"  {entry['stale']} of earlier code, task or revision: not in the tables")
+        if entry.get("of_others"):
+            click.echo(f"  {entry['of_others']} of another teacher or start: the next run replaces them")
         if entry["not_folded"]:
             click.echo(f"  {entry['not_folded']} not folded yet: the next run or leaderboard does it")
         for failure in entry["failures"]:

@@ -13,7 +13,9 @@ from jkbench.errors import UserError
 
 if TYPE_CHECKING:
     from jkbench.engine.images import LoadedDataset
+    from jkbench.plugins.describe import Plugin
     from jkbench.records.teachers import Recipe
+    from jkbench.tasks.task import Task
 
 EPILOG = """\b
 Examples:
@@ -76,22 +78,16 @@ def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
 def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, threads: int) -> None:
-    """Train a task's teacher, unless it is stored already."""
-    import torch
-
-    from jkbench.engine import environment
-    from jkbench.engine import teacher as networks
+    """Train a task's teacher, where it is not kept yet."""
+    from jkbench.execute import Machine, backends, work
     from jkbench.execute.progress import Progress
 
-    recipe, images = _of_task(task_name, plugins, folder)
-    environment.prepare()
-    torch.set_num_threads(threads)
-    with Progress({}) as progress:
-        trained = networks.obtain(
-            folder.resolve(), recipe, images, environment.device(device),
-            lambda step, steps: progress.training("teacher", step, steps),
-        )  # fmt: skip
-    click.echo(trained.describe())
+    task, datasets = _task(task_name, plugins, folder)
+    _check_has(task, datasets)
+    with Progress() as progress, backends.start(threads=threads) as workers:
+        kind, _ = workers.call(work.machine_facts, device)
+        machine = Machine(folder.resolve(), device=kind, threads=threads)
+        workers.call(work.train, task, datasets, ("teacher",), machine, heard=progress.hear)
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher export --task digits-fewshot FILE\n")
@@ -143,27 +139,28 @@ def _cpu() -> Any:
 def _of_task(
     task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher"
 ) -> tuple[Recipe, LoadedDataset]:
-    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it was trained on.
+    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it goes with."""
+    from jkbench.execute.work import recipe_and_images
 
-    A pre-trained network's images are not needed: an empty split of the target's size stands for them.
-    """
-    import numpy as np
+    task, datasets = _task(task_name, plugins, folder)
+    _check_has(task, datasets, role)
+    found = recipe_and_images(task, datasets, role)
+    assert found is not None
+    return found
 
-    from jkbench.data.arrays import Split
-    from jkbench.engine import images as image_sets
+
+def _task(task_name: str, plugins: tuple[Path, ...], folder: Path) -> tuple[Task, dict[str, Plugin]]:
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
-    from jkbench.records import teachers
 
     task, index = recorded_tasks.load(task_name, folder), discover(plugins)
-    sources = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
-    made = teachers.of_task(task, sources, role)
-    if made is None and task.teacher is not None:
-        raise UserError(f"{task.name} has no pre-trained student")
-    if made is None:
+    return task, {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
+
+
+def _check_has(task: Task, datasets: dict[str, Plugin], role: Any = "teacher") -> None:
+    from jkbench.records import teachers
+
+    if task.teacher is None:
         raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
-    size = task.target.size
-    if made.pretrained is not None and size is not None:
-        none = Split(np.empty((0, size, size, 3), np.uint8), np.empty(0, np.int64))
-        return made, image_sets.LoadedDataset({"train": none}, (), "")
-    return made, image_sets.of_task(task, sources).source
+    if teachers.of_task(task, datasets, role) is None:
+        raise UserError(f"{task.name} has no pre-trained student")

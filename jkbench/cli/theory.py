@@ -1,117 +1,126 @@
-"""``jkbench theory``: the paper's propositions and printed equations, checked."""
+"""``jkbench theory``: the paper's propositions and printed equations, checked, and measured on tasks."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from jkbench.cli import options
 
 EPILOG = """\b
 Examples:
-  jkbench theory --out docs
-  jkbench theory --bound digits-transfer --seeds 3
-  jkbench theory --terms digits-transfer --methods jacobian,lwf-jacobian
+  jkbench theory check --out docs
+  jkbench theory bound digits-transfer --seeds 3
+  jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian
 """
-
-_OF_BOUND = ("methods", "shots", "seeds", "plugins", "folder", "source", "source_images", "device")
-
-
-@click.command(epilog=EPILOG)
-@click.option(
+out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("docs"), show_default=True,
     help="Where the page and its figure go.",
 )  # fmt: skip
+
+
+class _Group(click.Group):
+    """Takes the earlier spellings too: no word is ``check``, ``--bound TASK`` is ``bound TASK``."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        for name in ("bound", "terms"):
+            if f"--{name}" in args[:-1]:
+                at = args.index(f"--{name}")
+                args = [name, args[at + 1], *args[:at], *args[at + 2 :]]
+                click.echo(f"now written: jkbench theory {' '.join(args)}", err=True)
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            args = ["check", *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=_Group, epilog=EPILOG)
+def theory() -> None:
+    """Check what the paper proves and prints, and measure it on tasks."""
+
+
+@theory.command(epilog="\b\nExample:\n  jkbench theory check --out docs\n")
+@out
 @click.option("--quick", is_flag=True, help="Fewer draws and steps: seconds instead of a minute.")
-@click.option(
-    "--bound", "task_name", metavar="TASK", help="Measure the transfer bound on a task instead: bound-TASK.md and .png."
-)
-@click.option(
-    "--terms", "of_terms", metavar="TASK",
-    help="Train rows of a task again and read their loss terms on the way instead: terms-TASK.md and .png.",
-)  # fmt: skip
-@click.option(
-    "--methods", default="lwf", show_default=True, metavar="NAMES",
-    help="With --bound: whose students, of several the first. With --terms: which rows.",
-)  # fmt: skip
-@options.shots
-@options.seeds
-@options.plugins
-@options.leaderboard_folder
-@click.option(
-    "--source", metavar="DATASET",
-    help="With --bound, where the teacher's images are not at hand: a set that stands for them beside the target's.",
-)  # fmt: skip
-@click.option(
-    "--source-images", type=click.IntRange(min=1), default=2000, show_default=True, metavar="N",
-    help="With --bound: so many images of the source at most.",
-)  # fmt: skip
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda",
-    help="With --bound or --terms: where to train.",
-)
-@click.pass_context
-def theory(
-    context: click.Context,
-    out: Path,
-    quick: bool,
-    task_name: str | None,
-    of_terms: str | None,
-    methods: str,
-    shots: str | None,
-    seeds: str | None,
-    plugins: tuple[Path, ...],
-    folder: Path,
-    source: str | None,
-    source_images: int,
-    device: str,
-) -> int:
-    """Check what the paper proves and prints, and write a page.
+def check(out: Path, quick: bool) -> int:
+    """Check propositions and equations, and write theory.md.
 
     Propositions 1 and 2 and equations 2 and 3 by Monte Carlo, the transfer bound and its lemma, and the paper's
-    Figure 1. Ends with 1 where a whole form or a bound does not hold.
-
-    With --bound, the transfer bound (Proposition 3) on a task of the suite: its images, its teacher and its students,
-    beside the gain that records have. With --terms, how far each loss term falls and how much of its gradient
-    reaches the student's early layers."""
-    if task_name is not None and of_terms is not None:
-        raise click.UsageError("--bound and --terms are two pages: ask for one")
-    if of_terms is not None:
-        for name in ("source", "source_images"):
-            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"--{name.replace('_', '-')} belongs to --bound TASK")
-        if quick:
-            raise click.UsageError("--quick does not go with --terms: fewer --seeds are quicker")
-        from jkbench.cli.terms import measure as measure_terms
-
-        return measure_terms(of_terms, methods, shots, seeds, plugins, folder, device, out)
-    if task_name is not None:
-        if quick:
-            raise click.UsageError("--quick does not go with --bound: fewer --shots and --seeds are quicker")
-        from jkbench.cli.bound import measure
-
-        return measure(task_name, methods, shots, seeds, plugins, folder, source, source_images, device, out)
-    for name in _OF_BOUND:
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            option = "--leaderboard" if name == "folder" else f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} belongs to --bound TASK or --terms TASK")
+    Figure 1. Ends with 1 where a whole form or a bound does not hold."""
     import torch
 
     from jkbench.papers.theory.page import write
 
     torch.set_num_threads(1)
     written, checks, bounds = write(out, quick)
-    for check in checks:
-        told = f"printed {'agrees' if check.printed_agrees else 'does not agree'}"
-        told += f", whole {'agrees' if check.whole_agrees else 'does not agree'}"
-        click.echo(f"{check.statement}, {check.networks}: {check.measured:.4g} ± {check.error:.2g}; {told}")
+    for each in checks:
+        told = f"printed {'agrees' if each.printed_agrees else 'does not agree'}"
+        told += f", whole {'agrees' if each.whole_agrees else 'does not agree'}"
+        click.echo(f"{each.statement}, {each.networks}: {each.measured:.4g} ± {each.error:.2g}; {told}")
     held = sum(bound.holds and bound.copies_tighten for bound in bounds)
     click.echo(f"transfer bound and lemma: {held} of {len(bounds)} hold")
     for path in written:
         click.echo(path)
-    return 0 if all(check.whole_agrees for check in checks) and held == len(bounds) else 1
+    return 0 if all(each.whole_agrees for each in checks) and held == len(bounds) else 1
+
+
+@theory.command(epilog="\b\nExample:\n  jkbench theory bound digits-transfer --seeds 3\n")
+@click.argument("task_name", metavar="TASK")
+@click.option(
+    "--methods", default="lwf", show_default=True, metavar="NAME", help="Whose students; of several the first."
+)
+@options.shots
+@options.seeds
+@options.plugins
+@options.leaderboard_folder
+@click.option(
+    "--source", metavar="DATASET",
+    help="Where the teacher's images are not at hand: a data set that stands for them beside the target's.",
+)  # fmt: skip
+@click.option(
+    "--source-images", type=click.IntRange(min=1), default=2000, show_default=True, metavar="N",
+    help="So many images of the source at most.",
+)  # fmt: skip
+@options.device
+@out
+def bound(folder: Path, source: str | None, source_images: int, device: str, out: Path, **words: Any) -> int:
+    """Measure the transfer bound (Proposition 3) on a task.
+
+    On its images, its teacher and its students, beside the gain that records have: bound-TASK.md and .png. Ends with
+    1 where the bound does not hold."""
+    from jkbench.papers.theory import bound_task as application
+
+    application.check_task(words["task_name"], folder)
+    resources = options.make_resources(device=device)
+    planned = options.make_plan(folder=folder, **words)
+    found = application.measure(planned, folder, resources, source, source_images, out)
+    for path in found.written:
+        click.echo(path)
+    for warning in found.warnings:
+        click.echo(warning, err=True)
+    return 0 if found.holds else 1
+
+
+@theory.command(epilog="\b\nExample:\n  jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian\n")
+@click.argument("task_name", metavar="TASK")
+@options.methods
+@options.shots
+@options.seeds
+@options.plugins
+@options.leaderboard_folder
+@options.device
+@out
+def terms(folder: Path, device: str, out: Path, seeds: str | None, **words: Any) -> int:
+    """Train rows again and read their loss terms on the way.
+
+    How far each loss term falls, and how much of its gradient reaches the student's early layers: terms-TASK.md and
+    .png."""
+    from jkbench.papers.theory import terms_task as application
+
+    resources = options.make_resources(device=device)
+    planned = options.make_plan(folder=folder, seeds=seeds or "1", **words)
+    written, sentences = application.measure(planned, folder, resources, out)
+    for line in (*written, *(sentence.replace("`", "") for sentence in sentences)):
+        click.echo(line)
+    return 0

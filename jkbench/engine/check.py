@@ -16,7 +16,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from jkbench import plan as planning
+from jkbench import planning
 from jkbench.data import arrays
 from jkbench.engine import environment
 from jkbench.engine import images as image_sets
@@ -29,7 +29,7 @@ from jkbench.engine.step import WrongTerm, named_terms
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.engine.trial import last_lines
 from jkbench.errors import UserError
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.plugins import parameters, review
 from jkbench.plugins.describe import Plugin, read
 from jkbench.plugins.discovery import Index, discover

@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,6 +40,20 @@ def trim() -> None:
     """Give back to the system what this process has freed: once between stages, not between steps."""
     if _kept_memory():
         _libc().malloc_trim(0)
+
+
+_pulses: list[Callable[[], None]] = []
+
+
+def set_pulse(alive: Callable[[], None]) -> None:
+    """Have ``alive`` called at every `beat`: a process that waits for this one sees that it computes."""
+    _pulses[:] = [alive]
+
+
+def beat() -> None:
+    """A sign of life: between steps, and between parts of what takes long."""
+    for alive in _pulses:
+        alive()
 
 
 # of glibc's malloc.h

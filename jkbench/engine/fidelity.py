@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from jkbench import maths
+from jkbench.engine import environment
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, SignalStore
 from jkbench.engine.signals import JacobianRows, Signals, SignalSettings
@@ -77,6 +78,7 @@ def fidelity(student: Network, predicted: Tensor, comparable: Tensor, teacher: T
         of_teacher = rows[:, 0].double()
         of_student = torch.empty_like(of_teacher)
         for at, part in zip(torch.arange(len(rows)).split(CHUNK), teacher.some.split(CHUNK), strict=True):
+            environment.beat()
             y = images.labels[part]
             live = Signals(student, images.read(part), y, teacher.setting, is_student=False)
             of_student[at] = live.jacobian(JacobianRows(maths.correct_rows(y)))[:, 0].double()

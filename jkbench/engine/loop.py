@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jkbench import hashing
+from jkbench.engine import environment
 from jkbench.engine.augmentation import augmented
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signals import Batch, Signals
@@ -140,6 +141,7 @@ class Loop:
 
     def batch(self, step: int) -> Batch:
         """The images of one step."""
+        environment.beat()
         return self.batches[step]
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:

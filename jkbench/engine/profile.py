@@ -28,7 +28,7 @@ from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import Step
 from jkbench.maths import cross_entropy
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.plugins.method import Method
 
 WARM_UP = 10

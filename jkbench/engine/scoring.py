@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jkbench.engine import environment
 from jkbench.engine.fidelity import Teaching, fidelity
 from jkbench.engine.images import ImageSet
 from jkbench.models.network import Network
@@ -35,6 +36,7 @@ def outputs(network: Network, images: ImageSet, noise_std: float = 0.0, draw: in
     by_label = comparable = torch.empty(0)
     size = max(8, min(CHUNK, PIXELS // images.images[0, 0].numel()))
     for start in range(0, len(images), size):
+        environment.beat()
         x = images.read(slice(start, start + size))
         if noise_std:
             x = x + noise_std * torch.randn(x.shape, generator=stream).to(x.device)

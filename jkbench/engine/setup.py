@@ -24,7 +24,7 @@ from jkbench.engine.teacher import TrainedNetwork
 from jkbench.engine.teacher_signals import SignalCache
 from jkbench.errors import Collector, UserError
 from jkbench.models.network import Network, build, placed, seeded
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.plugins.loading import load
 from jkbench.plugins.method import Method
 from jkbench.records import schema, teachers

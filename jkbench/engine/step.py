@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jkbench.engine.optimisers import uncompiled
 from jkbench.engine.signals import Batch, Signals, SignalSettings
 from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import Network
@@ -24,10 +25,14 @@ Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
 def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     """The optimiser that a training names."""
     common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
-    if training.optimiser == "sgd":
-        return torch.optim.SGD(parameters, momentum=training.momentum, **common)
-    kind = torch.optim.Adam if training.optimiser == "adam" else torch.optim.AdamW
-    return kind(parameters, fused=True, **common)
+    kinds: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+        "sgd": (torch.optim.SGD, {"momentum": training.momentum}),
+        "adam": (torch.optim.Adam, {"fused": True}),
+        "adamw": (torch.optim.AdamW, {"fused": True}),
+    }
+    kind, more = kinds[training.optimiser]
+    made: torch.optim.Optimizer = uncompiled(kind)(parameters, **common, **more)
+    return made
 
 
 class WrongTerm(ValueError):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jkbench.engine import environment
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.engine.signals import Batch, JacobianRows, Peaks, Signals, SignalSettings
@@ -120,6 +121,7 @@ class SignalCache:
             raise RuntimeError("the images were changed in place: no signal is computed on them")
         teacher, parts = self._teacher(), []
         for start in range(0, len(positions), CHUNK):
+            environment.beat()
             wanted = positions[start : start + CHUNK]
             padded = torch.from_numpy(np.concatenate([wanted, np.full(CHUNK - len(wanted), wanted[0])]))
             x, y = self._images.read(padded), self._images.labels[padded.to(self._images.device)]

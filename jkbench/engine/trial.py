@@ -15,7 +15,7 @@ from jkbench.engine.loop import Diverged, TimedOut
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.errors import UserError
 from jkbench.models.network import seeded
-from jkbench.plan import Trial, record_fields
+from jkbench.planning import Trial, record_fields
 from jkbench.records import schema
 from jkbench.records.schema import Record
 

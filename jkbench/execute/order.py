@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.records.schema import Record
 from jkbench.records.timings import CellKey
 

@@ -47,17 +47,17 @@ def plain_warnings() -> None:
 class Progress:
     """Counts finished trials; a context manager. Output goes to standard error, so that ``--json`` stays clean."""
 
-    def __init__(self, trials: Mapping[str, str]) -> None:
-        """``trials``: names of the trials to run, by id, in the order in which they start."""
-        self.waiting = dict(trials)
-        self.total = len(trials)
-        self.done = 0
+    def __init__(self, show: bool = True) -> None:
+        """``show``: False says nothing at all."""
+        self.show = show
+        self.waiting: dict[str, str] = {}
+        self.total = self.done = 0
         self.began = time.monotonic()
         self._live: Any = None
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if self.show and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Live
@@ -85,8 +85,12 @@ class Progress:
         """A line that stays."""
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False)
-        else:
+        elif self.show:
             print(text, file=sys.stderr, flush=True)
+
+    def hear(self, name: str, *words: Any) -> None:
+        """What a worker tells: the name of a method here, and what to give it."""
+        getattr(self, name)(*words)
 
     def training(self, what: str, step: int, steps: int) -> None:
         """A reference network's training: its steps in a terminal, its beginning and end in plain lines."""
@@ -101,8 +105,9 @@ class Progress:
             self._live.remove_task(self._bar)
             self._bar = None
 
-    def start(self) -> None:
-        """Trials begin now: time left is counted from here."""
+    def start(self, trials: Mapping[str, str]) -> None:
+        """Trials begin now, names by id in the order in which they start: time left is counted from here."""
+        self.waiting, self.total, self.done = dict(trials), len(trials), 0
         self.began = time.monotonic()
         if self._live is not None:
             self._bar = self._live.add_task(self._running(), total=self.total)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.papers.table import PaperTable
 from jkbench.plugins.discovery import Index

@@ -86,7 +86,12 @@ def read(path: Path, plugin_type: PluginType, origin: str) -> Plugin:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return Plugin(name, plugin_type, path, origin, code="", broken=f"{path}:1: cannot be read: {error}")
-    plugin = Plugin(name, plugin_type, path, origin, code=hashing.of_source(text))
+    return of_text(text, path, plugin_type, origin)
+
+
+def of_text(text: str, path: Path, plugin_type: PluginType, origin: str) -> Plugin:
+    """The plugin in the text of the file ``path``, as `read`."""
+    plugin = Plugin(path.stem.replace("_", "-"), plugin_type, path, origin, code=hashing.of_source(text))
     try:
         tree = ast.parse(text)
         return _describe(plugin, tree)

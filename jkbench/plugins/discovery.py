@@ -52,8 +52,9 @@ def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index
     A folder in ``plugins`` holds plugin files of both families, or has ``methods/`` and ``datasets/`` inside.
     """
     for folder in plugins:
-        if not folder.is_dir():
-            raise UserError(f"--plugins {folder}: there is no such folder")
+        if not folder.is_dir() and not (folder.is_file() and folder.suffix == ".py"):
+            what = "plugin file" if folder.suffix == ".py" else "folder"
+            raise UserError(f"--plugins {folder}: there is no such {what}")
     index: dict[PluginType, dict[str, Plugin]] = {}
     for plugin_type in _FOLDER:
         index[plugin_type] = {}
@@ -86,8 +87,8 @@ def _folder(folder: Path, plugin_type: PluginType, origin: str) -> Iterator[Plug
 
 
 def _loose(folder: Path, plugin_type: PluginType) -> Iterator[Plugin]:
-    """Files right in a ``--plugins`` folder: of the type that their class says; broken ones count as methods."""
-    for path in sorted(folder.glob("*.py")):
+    """Files right in a ``--plugins`` folder, or that file: by the type of their class; broken ones are methods."""
+    for path in [folder] if folder.is_file() else sorted(folder.glob("*.py")):
         if path.name.startswith("_"):
             continue
         as_dataset = read(path, "dataset", str(folder))

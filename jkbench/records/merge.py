@@ -54,7 +54,7 @@ def merge(other: Path, home: Path) -> Merged:
             write_atomically(target, file.read_bytes())
             merged.networks.append(file.stem)
     for file in sorted((other / "tasks").glob("*.toml")):
-        recorded_tasks.keep(str(file), home)
+        recorded_tasks.keep(*recorded_tasks.planned(str(file), home), home)
     for task in theirs.tasks():
         loaded, mine = theirs.read(task), ours.read(task).records
         merged.complaints += loaded.complaints()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from jkbench import plan
+from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Outline, Record

@@ -15,7 +15,7 @@ import gc
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -182,6 +182,28 @@ class Store:
             whole.add(record)
         whole.unreadable += beside.unreadable
         return whole
+
+    def remove(self, task: str, ids: Collection[str]) -> None:
+        """Take records out of this folder, by their ids. `UserError` where a file of theirs holds what is no record."""
+        with locked(self.inflight / ".lock"):
+            for path in sorted((self.inflight / task).glob("*/*.json")):
+                if path.stem in ids:
+                    path.unlink()
+                    _remove_empty(path.parent, self.inflight)
+            for path in sorted((self.canonical / task).glob("*.jsonl")):
+                loaded = RecordSet[Record]()
+                _read_lines(path, loaded, Record)
+                kept = [record for record in loaded.records.values() if record.id not in ids]
+                if len(kept) == len(loaded.records):
+                    continue
+                if loaded.unreadable:
+                    raise UserError(loaded.complaints()[0], "mend that line first: the file is written again")
+                if kept:
+                    kept.sort(key=lambda record: record.sort_key)
+                    write_atomically(path, "".join(encode(record) + "\n" for record in kept))
+                else:
+                    path.unlink()
+                    _remove_empty(path.parent, self.canonical)
 
     def _fold_file(self, task: str, method: str, whole: RecordSet[Record]) -> None:
         path = self.canonical / task / f"{method}.jsonl"

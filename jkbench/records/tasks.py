@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jkbench.errors import UserError, unknown
 from jkbench.files import write_atomically
+from jkbench.tasks import changes
 from jkbench.tasks import task as tasks
 from jkbench.tasks.task import Task
 
 
 def load(name: str, *folders: Path) -> Task:
     """A built-in task, a task file, or one that records of a folder were made with: the first folder's first."""
+    return tasks.load(str(path_of(name, *folders)))
+
+
+def path_of(name: str, *folders: Path) -> Path:
+    """The file that `load` reads. `UserError` where there is none."""
     if name in tasks.builtin() or name.endswith(".toml") or "/" in name:
-        return tasks.load(name)
+        return tasks.path_of(name)
     kept = {path.stem: path for folder in reversed(folders) for path in sorted((folder / "tasks").glob("*.toml"))}
     if name not in kept:
         raise unknown("task", name, [*tasks.builtin(), *kept])
-    return tasks.load(str(kept[name]))
+    return kept[name]
 
 
-def keep(name: str, folder: Path) -> None:
-    """Keep a copy of a task file beside its records, so that their table can be made without it.
+def planned(
+    name: str, folder: Path, settings: Mapping[str, object] | None = None, beside: Sequence[Path] = ()
+) -> tuple[Task, str]:
+    """A task to run, changed by ``settings``, and the text of its file: what is planned is what is kept.
 
-    `UserError` where another task of that name is already kept, or the suite has one.
+    `UserError` where another task of that name is kept in ``folder``, or the suite has one.
     """
-    path = Path(name)
-    if path.suffix != ".toml" or path.stem in tasks.builtin():
-        check_kept(name, folder)
-        return
-    kept = folder / "tasks" / path.name
     check_kept(name, folder)
-    if not kept.is_file() or kept.resolve() != path.resolve():
-        text = path.read_text(encoding="utf-8")
+    path = path_of(name, folder, *beside)
+    text = tasks.text_of(path)
+    if settings:
+        tasks.parse(path, text)  # a mistake in the file itself is told with the file
+        changed, text = changes.apply(text, path.stem, settings)
+        path = path.with_name(f"{changed}.toml")
+    task = tasks.parse(path, text)
+    kept = folder / "tasks" / path.name
+    if settings and kept.is_file() and tasks.load(str(kept)).protocol != task.protocol:
+        raise UserError(f"{kept} is another task of that name", "give another --leaderboard")
+    return task, text
+
+
+def keep(task: Task, text: str, folder: Path) -> None:
+    """Keep a task that is not the suite's beside its records, so that their table can be made from them alone."""
+    kept = folder / "tasks" / f"{task.name}.toml"
+    if task.name not in tasks.builtin() and not kept.is_file():
         # where a user keeps weights is no part of the task (nor of its protocol), and may hold a user's name
         write_atomically(kept, re.sub(r',?\s*\bweights\s*=\s*("[^"\n]*"|\'[^\'\n]*\')', "", text))
 

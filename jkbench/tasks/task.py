@@ -296,20 +296,38 @@ def builtin() -> dict[str, Path]:
 
 def load(name: str) -> Task:
     """The task of that name, or in the TOML file at that path; `UserError` names what is wrong and where."""
+    path = path_of(name)
+    return parse(path, text_of(path))
+
+
+def path_of(name: str) -> Path:
+    """The file of the task of that name, or at that path; `UserError` where there is none."""
     path = Path(name)
     if path.suffix == ".toml" or "/" in name:
         if not path.is_file():
             raise UserError(f"there is no task file {name!r}", "give the path to a .toml file, or a task's name")
-    elif name in builtin():
-        path = builtin()[name]
-    else:
+        return path
+    if name not in builtin():
         raise unknown("task", name, builtin())
+    return builtin()[name]
+
+
+def text_of(path: Path) -> str:
+    """A task file's text; `UserError` where it cannot be read."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def parse(path: Path, text: str) -> Task:
+    """The task in a file's text; files of weights in it are searched for from the file's folder."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
     for network in ("teacher", "student"):
         _resolve_weights(content.get(network), path.parent)
     try:

@@ -1,14 +1,12 @@
-"""Several trials at once, in warm worker processes.
+"""Worker processes: one at least, so that a plugin that dies, hangs or exits never takes the command with it.
 
-A worker imports torch once and keeps data and teacher. Each is a pool of one process, so that a worker that dies
-takes no other trial with it: a new one is started, and the trial it had is tried once more, alone, when the others
-are done. So is a trial that ran out of memory beside others. One that fails in the same way alone is recorded so.
+A worker imports torch once and keeps data and teacher. One that dies takes no other trial with it: a new one is
+started, and the trial that it had runs once more, alone, after the others. So does a trial that ran out of memory
+beside others. One that ends in the same way alone is recorded so.
 
-The pool is the standard library's, for three reasons. A pool of several processes (of concurrent.futures or of loky,
-which joblib ships) breaks as a whole when one of them dies, and every trial under way is lost with it. loky ends its
-workers through ``pgrep``, which a Ctrl-C in the same terminal interrupts. And what is left to write is below. Workers
-live as long as their parent and a folder that it holds: removing the folder ends them, in the middle of a trial too,
-and a parent that is killed leaves none behind.
+Pools are not used: one of several processes (of concurrent.futures, or of loky, which joblib ships) breaks as a whole
+when one of them dies, and none says by which signal, or can end one worker that hangs. A worker here is a process and
+a pipe. It ends with its parent, also where that is killed.
 """
 
 from __future__ import annotations
@@ -16,103 +14,212 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import tempfile
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
+from multiprocessing.connection import Connection, wait
+from types import ModuleType, TracebackType
+from typing import Any, Literal, Self
 
 from jkbench.errors import UserError
-from jkbench.execute import Machine, failed_record
+from jkbench.execute import Machine, failed_record, work
+from jkbench.execute.backends import Heard, ignore
 from jkbench.execute.order import LongestFirst
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
-DIED = "the worker process died twice in this trial: it was killed from outside, or the machine ran out of memory"
+GRACE, START = 10.0, 60.0
+"""Seconds that a silent worker has beyond the limit, in which the trial's own clock stops it at the end of a step; and
+before its first sign of life, while it loads images and networks."""
 
 
 @dataclass(frozen=True)
+class Answer:
+    """How a function ended: its result, the error that it raised, how its worker died, or how long it was silent."""
+
+    kind: Literal["done", "refused", "failed", "died", "late"]
+    value: Any
+
+
 class Workers:
-    """Warm processes, and the folder that they live as long as."""
+    """Warm processes."""
 
-    every: Sequence[_Worker]
-    life: Path
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._every: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        self.grow(1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._every:
+            worker.end()
+
+    def grow(self, jobs: int) -> None:
+        """Start workers until there are ``jobs``: they import while others compute."""
+        self._every += [_Worker(self._threads) for _ in range(jobs - len(self._every))]
+
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
+    ) -> Any:
+        """The result of a function in the first worker; however else it ends is a `UserError`."""
+        worker = self._every[0]
+        worker.submit(function, *arguments, heard=heard, limit=limit)
+        ((_, answer),) = _answers([worker])
+        if answer.kind == "done":
+            return answer.value
+        raise answer.value if isinstance(answer.value, UserError) else UserError(in_words(answer))
+
+    def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:
+        """Records in the order in which trials end."""
+        jobs = max(1, min(machine.jobs, len(trials)))
+        self.grow(jobs)
+        waiting, again = LongestFirst(trials, machine.expected), list[Trial]()
+        idle, busy = self._every[:jobs], dict[_Worker, Trial]()
+        while waiting or busy:
+            while waiting and idle:
+                trial, worker = waiting.take(), idle.pop()
+                worker.submit(work.trial, trial, machine, jobs == 1, limit=machine.timeout)
+                busy[worker] = trial
+            for worker, answer in _answers(list(busy)):
+                trial = busy.pop(worker)
+                idle.append(worker)
+                record = _record(trial, answer)
+                if answer.kind == "died" or (record.status == "oom" and jobs > 1):
+                    waiting.gave_up(trial)
+                    again.append(trial)
+                else:
+                    waiting.took(trial, record)
+                    yield record
+        for worker in self._every[1:] if again else ():
+            worker.end()
+        for trial in again:
+            self._every[0].submit(work.trial, trial, machine, True, limit=machine.timeout)
+            yield _record(trial, _answers(self._every[:1])[0][1])
 
 
-@contextlib.contextmanager
-def started(setup: Machine, jobs: int) -> Iterator[Workers]:
-    """Processes that import what trials need while their parent does something else; they end with the block."""
-    with tempfile.TemporaryDirectory(prefix="jkbench-workers-") as life:
-        workers = Workers([_Worker(setup, life) for _ in range(jobs)], Path(life))
-        try:
-            for worker in workers.every:
-                worker.warm()
-            yield workers
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                Path(life).rmdir()  # whoever still runs now ends
-            for worker in workers.every:
-                worker.end()
-            Path(life).mkdir(exist_ok=True)  # for its own removal
+def in_words(answer: Answer) -> str:
+    """What an answer without a result says."""
+    match answer.kind:
+        case "died":
+            return f"the worker {answer.value}"
+        case "late":
+            return f"stopped: no step ended within {answer.value:g} s"
+    return str(answer.value)
 
 
-def run(trials: Sequence[Trial], setup: Machine, workers: Workers | None = None) -> Iterator[Record]:
-    """Records in the order in which trials end. Closing the generator (Ctrl-C) ends all workers that it started."""
-    with contextlib.ExitStack() as held:
-        if workers is None:
-            workers = held.enter_context(started(setup, min(setup.jobs, len(trials))))
-        yield from _run(trials, setup, workers)
+def _record(trial: Trial, answer: Answer) -> Record:
+    if isinstance(answer.value, Record):
+        return answer.value
+    twice = ", twice: the trial was tried again alone" if answer.kind == "died" else ""
+    status = "timeout" if answer.kind == "late" else "failed"
+    return failed_record(trial, in_words(answer) + twice, status=status)
 
 
-def _run(trials: Sequence[Trial], setup: Machine, workers: Workers) -> Iterator[Record]:
-    jobs = min(len(workers.every), len(trials))
-    waiting = LongestFirst(trials, setup.expected)
-    again: list[Trial] = []
-    running: dict[Future[Record], tuple[Trial, _Worker]] = {}
-    idle = list(workers.every)
-    while waiting or running:
-        while waiting and idle:
-            trial, worker = waiting.take(), idle.pop()
-            running[worker.submit(trial, alone=jobs == 1)] = (trial, worker)
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            trial, worker = running.pop(future)
-            idle.append(worker)
-            record = _outcome(future, trial, worker)
-            if record is None and not workers.life.is_dir():
-                raise UserError(
-                    f"the workers' folder {workers.life} was removed, so they ended",
-                    "run it again: finished trials are kept",
-                )
-            if record is None or (record.status == "oom" and jobs > 1):
-                waiting.gave_up(trial)
-                again.append(trial)
+def _answers(busy: Sequence[_Worker]) -> list[tuple[_Worker, Answer]]:
+    """What the first of these workers to end say; waits until one does."""
+    while True:
+        found = [(worker, answer) for worker in busy if (answer := worker.poll()) is not None]
+        if found:
+            return found
+        rest = max(0.0, min(worker.due for worker in busy) - time.monotonic())
+        wait([each for worker in busy for each in worker.sources], None if rest == float("inf") else rest)
+
+
+class _Worker:
+    """One warm process; a new one stands in its place where it has died."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._heard: Heard = ignore
+        self._limit: float | None = None
+        self._last, self._alive = 0.0, False
+        self._start()
+
+    def _start(self) -> None:
+        self._connection, theirs = get_context("spawn").Pipe()
+        beginning = (theirs, self._threads, os.getpid())
+        self._process = get_context("spawn").Process(target=_serve, args=beginning)
+        self._ready = False
+        with _deaf(), _no_main():
+            self._process.start()
+        theirs.close()
+
+    @property
+    def sources(self) -> tuple[Connection, int]:
+        """What to wait for."""
+        return self._connection, self._process.sentinel
+
+    @property
+    def due(self) -> float:
+        """When it will have been silent for too long."""
+        if not self._limit or not self._ready:
+            return float("inf")
+        return self._last + self._limit + (GRACE if self._alive else START)
+
+    def submit(
+        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
+    ) -> None:
+        """Have a function run; `poll` tells how it ended."""
+        self._heard, self._limit, self._last, self._alive = heard, limit, time.monotonic(), False
+        if not self._process.is_alive():  # it was killed while it had nothing to do
+            self._replace()
+        with contextlib.suppress(OSError):  # it dies now: `poll` tells
+            self._connection.send((function, arguments))
+
+    def poll(self) -> Answer | None:
+        """How the function ended; None while it runs."""
+        while True:
+            dead = not self._process.is_alive()
+            try:
+                if not self._connection.poll():
+                    break
+                kind, value = self._connection.recv()
+            except (EOFError, OSError):
+                dead = True
+                break
+            self._last = time.monotonic()
+            if kind == "told":
+                self._heard(*value)
+            elif kind == "ready":
+                self._ready = True
+            elif kind == "alive":
+                self._alive = True
             else:
-                waiting.took(trial, record)
-                yield record
-    for worker in workers.every[1:]:
-        worker.end()
-    for trial in again:
-        record = _outcome(workers.every[0].submit(trial, alone=True), trial, workers.every[0])
-        yield record or failed_record(trial, DIED)
-
-
-def _outcome(future: Future[Record], trial: Trial, worker: _Worker) -> Record | None:
-    """The record of a trial; None where the worker died in it, and a new one stands in its place.
-
-    Whatever else comes out of a worker ends that trial alone.
-    """
-    wait([future])
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, BrokenProcessPool):
-        worker.replace()
+                return Answer(kind, value)
+        if dead:
+            return Answer("died", self._replace())
+        if time.monotonic() > self.due:
+            self._replace()
+            return Answer("late", self._limit)
         return None
-    return failed_record(trial, f"{type(error).__name__}: {error}")
+
+    def _replace(self) -> str:
+        """Start a new process; how the old one ended."""
+        self._process.join(1.0)
+        code = self._process.exitcode
+        self.end()
+        self._start()
+        return f"exited with status {code}" if code is None or code >= 0 else f"died by {_signal(-code)}"
+
+    def end(self) -> None:
+        """Stop the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 @contextlib.contextmanager
@@ -128,66 +235,56 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _Worker:
-    """One warm process."""
-
-    def __init__(self, setup: Machine, life: str) -> None:
-        self._setup = setup
-        self._life = life
-        self._pool = self._new()
-
-    def _new(self) -> ProcessPoolExecutor:
-        beginning = (self._setup.threads, os.getpid(), self._life)
-        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=beginning)
-
-    def warm(self) -> None:
-        """Start it, and let it import."""
-        with _deaf():
-            self._pool.submit(_import)
-
-    def submit(self, trial: Trial, alone: bool) -> Future[Record]:
-        with _deaf():
-            try:
-                return self._pool.submit(_one, trial, self._setup, alone)
-            except BrokenProcessPool:  # it was killed while it had nothing to do
-                self.replace()
-                return self._pool.submit(_one, trial, self._setup, alone)
-
-    def replace(self) -> None:
-        self.end()
-        self._pool = self._new()
-
-    def end(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """A worker does not import the script that starts it, which need not be guarded by ``if __name__ == ...``."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
-def _begin(threads: int, parent: int, life: str) -> None:
-    """A worker's start: Ctrl-C is the parent's business, and a worker outlives neither its parent nor ``life``."""
+def _serve(connection: Connection, threads: int, parent: int) -> None:
+    """A worker's life: Ctrl-C is its parent's business, and it does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(parent, Path(life)), daemon=True).start()
-    import torch
-
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     from jkbench.execute.progress import plain_warnings
 
     plain_warnings()
-    torch.set_num_threads(threads)
+    last = 0.0
+
+    def alive() -> None:
+        nonlocal last
+        if time.monotonic() - last > work.EVERY:
+            last = time.monotonic()
+            connection.send(("alive", None))
+
+    def tell(*words: Any) -> None:
+        connection.send(("told", words))
+
+    work.warm(threads)
+    work.hear(alive)
+    connection.send(("ready", None))
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        connection.send(_answer(function, (*arguments, tell)))
 
 
-def _import() -> None:
-    """What every trial needs of this package; torch is there already."""
-    import jkbench.engine.trial  # noqa: F401
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    try:
+        return "done", function(*arguments)
+    except UserError as error:
+        return "refused", error
+    except BaseException as error:
+        return "failed", work.missing_torch(error) or f"{type(error).__name__}: {error}"
 
 
-def _watch(parent: int, life: Path) -> None:
-    while os.getppid() == parent and life.is_dir():
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
         time.sleep(0.2)
     os._exit(1)
-
-
-def _one(trial: Trial, setup: Machine, alone: bool) -> Record:
-    from jkbench.engine import environment
-    from jkbench.engine.setup import Where
-    from jkbench.engine.trial import run as run_trial
-
-    where = Where(environment.device(setup.device), setup.folder, setup.cache, alone, setup.timeout)
-    return run_trial(trial, where)

@@ -1,29 +1,46 @@
-"""One trial after the other, in this process."""
+"""Everything in this process, one after the other: for a debugger. A plugin that dies takes the command with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
 
-from jkbench.execute import Machine, failed_record
-from jkbench.plan import Trial
+from jkbench.execute import Machine, failed_record, work
+from jkbench.execute.backends import Heard, ignore
+from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
 
-def run(trials: Sequence[Trial], setup: Machine) -> Iterator[Record]:
-    """Records in the order of the trials."""
-    if not trials:
-        return
-    import torch
+class Workers:
+    """This process."""
 
-    from jkbench.engine import environment
-    from jkbench.engine.setup import Where
-    from jkbench.engine.trial import run as run_trial
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
 
-    torch.set_num_threads(setup.threads)
-    where = Where(environment.device(setup.device), setup.folder, setup.cache, alone=True, timeout=setup.timeout)
-    for trial in trials:
-        try:
-            record = run_trial(trial, where)
-        except Exception as error:  # outside of what a trial answers for: it ends this one alone
-            record = failed_record(trial, f"{type(error).__name__}: {error}")
-        yield record
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        work.hear(ignore)
+
+    def grow(self, jobs: int) -> None:
+        """There is one process."""
+
+    def call(
+        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
+    ) -> Any:
+        """The function's result; nothing ends it here, whatever ``limit`` says."""
+        work.warm(self._threads)
+        return function(*arguments, heard)
+
+    def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:
+        """Records in the order of the trials."""
+        for trial in trials:
+            try:
+                record = self.call(work.trial, trial, machine, True)
+            except Exception as error:  # outside of what a trial answers for: it ends this one alone
+                record = failed_record(trial, f"{type(error).__name__}: {error}")
+            yield record

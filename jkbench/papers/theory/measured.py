@@ -23,7 +23,7 @@ from jkbench.engine.trial import last_lines, train_and_score
 from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import Network, seeded
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.seeds import numpy_stream
 from jkbench.tasks.shots import Shots
 from jkbench.tasks.task import Images, Task

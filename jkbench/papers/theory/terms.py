@@ -20,7 +20,7 @@ from jkbench.engine.loop import Diverged
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.errors import UserError
 from jkbench.models.network import seeded
-from jkbench.plan import Trial
+from jkbench.planning import Trial
 from jkbench.report.grid import at_end
 from jkbench.report.wording import code
 

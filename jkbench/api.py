@@ -1,0 +1,196 @@
+"""jkbench from a script or a notebook: plans, runs, and records as pandas data frames.
+
+Nothing is printed unless ``show`` asks for it, and a mistake is a `jkbench.UserError`. Methods are names, with
+parameters in brackets if you like, or paths of plugin files. Trials run in worker processes: a script needs no guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jkbench.errors import UserError
+from jkbench.tasks.shots import Shots, SplitName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jkbench.execute.run import Planned
+    from jkbench.records.schema import Record
+
+FIELDS = ("task", "method", "label", "parameters", "shots", "seed", "split", "status")
+FACTS = ("message", "task_version", "protocol", "code", "reference", "created", "id")
+COSTS = ("seconds", "signals_seconds", "step_ms", "steps", "peak_memory_mb", "trainable_parameters", "alone")
+
+
+def run(
+    task: str,
+    methods: str | Sequence[str] = "all",
+    *,
+    shots: Shots | Sequence[Shots] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    split: SplitName = "test",
+    leaderboard: str | Path = "leaderboard",
+    plugins: Sequence[str | Path] = (),
+    set: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int = 1,
+    timeout: float | None = None,
+    executor: str = "processes",
+    show: bool = False,
+) -> pd.DataFrame:
+    """Run what is missing of a task; the trials that were asked for, one row each, as `results` has them.
+
+    ``seeds`` is how many (0, 1, …) or which; ``shots`` are images per class or "full"; ``set`` changes fields of the
+    task by path ({"student.training.steps": 50}), which makes it another task; ``jobs`` None is as many trials at a
+    time as cores and memory allow; ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error.
+    Records that are there are used. Raises `UserError` for what cannot run, before anything is trained.
+    """
+    from jkbench.execute.run import Resources
+    from jkbench.execute.run import run as run_planned
+
+    resources = Resources(device, jobs, threads, timeout, executor)
+    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set)
+    run_planned(planned, resources, show)
+    wanted = {trial.id for trial in planned.plan.trials}
+    loaded = results(leaderboard, task=planned.plan.task.name, split=split)
+    return loaded[loaded["id"].isin(wanted)].reset_index(drop=True)
+
+
+def plan(
+    task: str,
+    methods: str | Sequence[str] = "all",
+    *,
+    shots: Shots | Sequence[Shots] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    split: SplitName = "test",
+    leaderboard: str | Path = "leaderboard",
+    plugins: Sequence[str | Path] = (),
+    set: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """The trials that `run` would take, one row each: task, method, label, parameters, shots, seed, split, id, done.
+
+    ``done`` says whether a record is there. Raises `UserError` for what `run` would refuse.
+    """
+    import pandas as pd
+
+    from jkbench.execute.run import check
+    from jkbench.records.standing import standing
+    from jkbench.records.store import Store
+
+    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set)
+    made = planned.plan
+    missing = standing(made, Store(Path(leaderboard)).read(made.task.name), Path(leaderboard)).missing
+    if missing:
+        check(planned)
+    ids = {trial.id for trial in missing}
+    rows = [
+        (made.task.name, t.row.plugin.name, t.row.label, t.row.parameters, t.shots, t.seed, t.split, t.id,
+         t.id not in ids) for t in made.trials
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*FIELDS[:-1], "id", "done"])
+
+
+def results(
+    leaderboard: str | Path = "leaderboard", *, task: str | None = None, split: SplitName | None = "test"
+) -> pd.DataFrame:
+    """All records of a leaderboard folder, or of one of its tasks: one row a trial, finished or not.
+
+    Columns: task, method, label, parameters (a dict), shots, seed, split, status; every metric that a record has
+    (shares in 0..1, nll in nats); what it cost (``seconds``, ``step_ms``, ``peak_memory_mb``, …); where it comes from.
+    ``split`` None takes validation records too.
+    """
+    import pandas as pd
+
+    rows = [
+        {name: getattr(record, name) for name in FIELDS}
+        | record.metrics
+        | ({} if record.cost is None else {name: getattr(record.cost, name) for name in COSTS})
+        | {name: getattr(record, name) for name in FACTS}
+        for record in _records(leaderboard, task, split)
+    ]
+    metrics = sorted({name for row in rows for name in row} - {*FIELDS, *COSTS, *FACTS})
+    return pd.DataFrame(rows, columns=[*FIELDS, *metrics, *COSTS, *FACTS])
+
+
+def predictions(leaderboard: str | Path = "leaderboard", *, task: str, split: SplitName = "test") -> pd.DataFrame:
+    """The labels that the finished students of a task predict: one row an image and trial.
+
+    Columns: label, shots, seed, image (its place among the scored images), predicted.
+    """
+    import pandas as pd
+
+    from jkbench.records.schema import unpack_labels
+
+    parts = []
+    for record in _records(leaderboard, task, split):
+        if record.predictions is not None:
+            labels = unpack_labels(record.predictions)
+            part = pd.DataFrame({"image": range(len(labels)), "predicted": labels})
+            parts.append(part.assign(label=record.label, shots=record.shots, seed=record.seed))
+    columns = ["label", "shots", "seed", "image", "predicted"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequence[str | Path] = ()) -> pd.DataFrame:
+    """The paired gains of a task's rows over its baseline, as its page has them: one row a label, regime and metric.
+
+    Columns: label, shots, metric, gain (the metric's unit), half_width (of the 95 % interval), n seeds, p (adjusted
+    for the page's family; empty for upper references).
+    """
+    from jkbench.report.page import compose
+    from jkbench.report.tidy import tidy
+
+    (chosen,) = _pages(Path(leaderboard), task, plugins)
+    found = tidy(compose(chosen))
+    names = {"gain_half_width": "half_width", "gain_n": "n", "gain_p": "p"}
+    kept = found[found["gain"].notna()][["label", "shots", "metric", "gain", *names]]
+    return kept.drop(columns="n", errors="ignore").rename(columns=names).reset_index(drop=True)
+
+
+def leaderboard(folder: str | Path = "leaderboard", *, plugins: Sequence[str | Path] = ()) -> list[Path]:
+    """Write the pages of a leaderboard folder from its records; the files of all pages."""
+    from jkbench.report.leaderboard import write_leaderboard
+
+    return write_leaderboard(Path(folder), list(_pages(Path(folder), None, plugins)))
+
+
+def _pages(folder: Path, task: str | None, plugins: Sequence[str | Path]) -> Iterator[Any]:
+    from jkbench.plugins.discovery import discover
+    from jkbench.records import tasks as recorded_tasks
+    from jkbench.records.select import choose
+    from jkbench.records.store import Store
+
+    index, store = discover([Path(each) for each in plugins]), Store(folder)
+    for name in [task] if task else store.tasks():
+        loaded = store.read(name)
+        if task or any(record.split == "test" for record in loaded.records.values()):
+            yield choose(recorded_tasks.load(name, folder), index, loaded)
+
+
+def _records(folder: str | Path, task: str | None, split: SplitName | None) -> Iterator[Record]:
+    from jkbench.records.store import Store
+
+    store = Store(Path(folder))
+    if task is not None and task not in store.tasks():
+        raise UserError(f"there are no records of {task!r} in {folder}", f"there are: {', '.join(store.tasks())}")
+    for name in [task] if task else store.tasks():
+        for record in sorted(store.read(name).records.values(), key=lambda each: each.sort_key):
+            if split is None or record.split == split:
+                yield record
+
+
+def _planned(
+    task: str, methods: str | Sequence[str], shots: Shots | Sequence[Shots] | None, seeds: int | Sequence[int] | None,
+    split: SplitName, folder: str | Path, plugins: Sequence[str | Path], settings: Mapping[str, Any] | None,
+) -> Planned:  # fmt: skip
+    from jkbench.execute.run import make_plan
+
+    names = methods if isinstance(methods, str) else ",".join(methods)
+    regimes = [shots] if isinstance(shots, int | str) else shots
+    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    return make_plan(
+        str(task), names, regimes, numbers, split, [Path(each) for each in plugins], Path(folder), settings
+    )

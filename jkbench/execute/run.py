@@ -1,0 +1,313 @@
+"""The application: from names to a plan, from a plan to records. The command line and `jkbench.run` both call it."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jkbench import planning
+from jkbench.errors import Collector, UserError, unknown
+from jkbench.execute import Machine, backends, memory, work
+from jkbench.execute.backends import Workers
+from jkbench.execute.progress import Progress
+from jkbench.files import cache_folder
+from jkbench.planning import Plan, Trial
+from jkbench.plugins import parameters
+from jkbench.plugins.discovery import Index, discover
+from jkbench.records import tasks as recorded_tasks
+from jkbench.records import teachers
+from jkbench.records.claims import claimed
+from jkbench.records.schema import Outline, Record
+from jkbench.records.standing import standing
+from jkbench.records.store import RecordSet, Store
+from jkbench.records.timings import peak_memory_mb, seconds_by_cell
+from jkbench.tasks.shots import Shots, SplitName, size
+
+UNFINISHED = frozenset({"failed", "oom", "timeout"})
+"""Statuses of trials that the same command tries again."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use: ``jobs`` trials at a time (None: as many as cores and memory allow), ``timeout`` seconds a
+    trial, and the back end. `UserError` tells all that is wrong."""
+
+    device: str = "auto"
+    jobs: int | None = None
+    threads: int = 1
+    timeout: float | None = None
+    executor: str = backends.DEFAULT
+
+    def __post_init__(self) -> None:
+        most = max(cores(), 64)
+        with Collector() as problems:
+            if self.device not in ("auto", "cpu", "cuda"):
+                problems.add(unknown("device", self.device, ("auto", "cpu", "cuda")))
+            if self.jobs is not None and self.jobs < 1:
+                problems.add(UserError(f"--jobs: {self.jobs} is not a number of trials", "write a number, or auto"))
+            if not 1 <= self.threads <= most:
+                problems.add(UserError(f"--threads: {self.threads} is not a number of threads from 1 to {most}"))
+            if self.timeout is not None and not 0 < self.timeout < math.inf:
+                problems.add(UserError(f"--timeout: {self.timeout:g} is not a number of seconds above 0"))
+            with problems.caught():
+                backends.check(self.executor)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the plugins that it was made with, the text of its task's file, and the folders whose records count."""
+
+    plan: Plan
+    index: Index
+    task_text: str
+    store: Store
+
+
+def make_plan(
+    task: str,
+    methods: str = "all",
+    shots: Sequence[Shots] | None = None,
+    seeds: Sequence[int] | None = None,
+    split: SplitName = "test",
+    plugins: Sequence[Path] = (),
+    folder: Path = Path("leaderboard"),
+    settings: Mapping[str, object] | None = None,
+    beside: Sequence[Path] = (),
+) -> Planned:
+    """The plan of these names. ``methods`` are names and plugin files with commas; ``settings`` change fields of the
+    task, which makes it another one. `UserError` tells all that is wrong."""
+    index, found, text = None, None, ""
+    with Collector() as problems:
+        with problems.caught():
+            files, methods = _plugin_files(methods)
+            index = discover([*plugins, *files])
+        with problems.caught():
+            found, text = recorded_tasks.planned(task, folder, settings, beside)
+        if index is not None and found is None:
+            with problems.caught():
+                planning.check_methods(index, methods)
+        if index is not None and found is not None:
+            with problems.caught():
+                made = planning.make(found, index, methods, shots, seeds, split)
+                return Planned(made, index, text, Store(folder, beside))
+    raise AssertionError("a plan that is not made is refused")
+
+
+def _plugin_files(methods: str) -> tuple[list[Path], str]:
+    """The plugin files among the methods, and the same text with names in their place."""
+    files = []
+    for name, _ in parameters.parse(methods):
+        if name.endswith(".py"):
+            files.append(Path(name))
+            methods = methods.replace(name, Path(name).stem.replace("_", "-"), 1)
+    return files, methods
+
+
+def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
+    """Refuse a plan that `run` would refuse: `UserError`. A sentence about what cannot be checked here, or nothing."""
+    try:
+        if find_spec("torch") is None:
+            raise ImportError
+    except ImportError:
+        return "torch is not installed here: whether the networks take these images is not checked"
+    with backends.start(executor) as workers:
+        return str(workers.call(work.fit, planned.plan, False))
+
+
+def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
+    """The findings about a plugin file, as fields of `jkbench.engine.check.Finding`. One that ends its process, or
+    hangs, has a last finding that says so."""
+    if not file.is_file():
+        raise UserError(f"there is no file {file}", "jkbench new method NAME writes one")
+    findings: list[dict[str, Any]] = []
+    with backends.start(resources.executor) as workers:
+        try:
+            workers.call(work.check, file, heard=findings.append, limit=resources.timeout)
+        except UserError as error:
+            findings.append({"what": "the check comes to its end", "held": False, "seen": str(error)})
+    return findings
+
+
+def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[str]:
+    """Run what is missing of a plan; how many trials ended in which status.
+
+    Every record is stored as it comes, and folded when the run ends. ``show``: tell the progress on standard error.
+    """
+    plan, store = planned.plan, planned.store
+    folder = store.folder
+    store.check_writable()
+    teachers.bring(folder, store.folders[1:], plan.task, plan.trials[0].datasets)
+    recorded_tasks.keep(plan.task, planned.task_text, folder)
+    counts: Counter[str] = Counter()
+    with Progress(show) as progress:
+        loaded = store.fold(plan.task.name)
+        at = standing(plan, loaded, folder)
+        for complaint in loaded.complaints():
+            progress.say(f"warning: {complaint}\n  hint: mend or delete it; the other records are used")
+        progress.say(at.in_words())
+        for name, reason in plan.not_applicable.items():
+            progress.say(f"  not run here: {name} ({reason})")
+        if not at.missing:
+            return counts
+        try:
+            with backends.start(resources.executor, resources.threads) as workers:
+                session = prepare(of_trials(plan, at.missing), folder, resources, workers, progress, loaded)
+                for record in _missing(plan, store, session):
+                    counts[record.status] += 1
+        finally:
+            store.fold(plan.task.name)
+    return counts
+
+
+def smoke(planned: Planned, resources: Resources, show: bool = True) -> Counter[str]:
+    """Two steps of every trial, the teacher's training too; nothing is stored."""
+    plan = shortened(planned.plan)
+    with (
+        tempfile.TemporaryDirectory(prefix="jkbench-smoke-") as folder,
+        Progress(show) as progress,
+        backends.start(resources.executor, resources.threads) as workers,
+    ):
+        session = prepare(plan, Path(folder), resources, workers, progress, RecordSet(), cached=False)
+        return Counter(record.status for record in session.run(plan.trials, {}, None))
+
+
+@dataclass(frozen=True)
+class Session:
+    """Workers that are warm, on a device that is known, beside a teacher that is there."""
+
+    workers: Workers
+    progress: Progress
+    resources: Resources
+    folder: Path
+    cache: Path | None
+    device: str
+    free_mb: float | None
+    """Free MiB of a GPU; None on CPU."""
+
+    def machine(self, trials: Sequence[Trial], known: Mapping[str, Record]) -> Machine:
+        """How these trials run here: as many at a time as are wanted, or as cores and memory allow.
+
+        ``known`` records tell what a trial takes. `UserError` where more are wanted than memory holds.
+        """
+        wanted, most = self.resources.jobs, max(1, cores() // self.resources.threads)
+        peak = peak_memory_mb(known.values(), self.free_mb is not None)
+        if self.free_mb is None:
+            number = memory.jobs(wanted, most, memory.available_mb(), peak or memory.ASSUMED_MB, "the machine's memory")
+        else:  # one at a time until a record tells what a trial takes
+            trial_mb = (peak or 0.0) + memory.CONTEXT_MB
+            number = memory.jobs(wanted, most if peak else 1, self.free_mb, trial_mb, "the GPU")
+        threads, timeout = self.resources.threads, self.resources.timeout
+        jobs, seconds = min(number, max(len(trials), 1)), seconds_by_cell(known.values())
+        return Machine(self.folder.resolve(), self.cache, self.device, jobs, threads, timeout, seconds)
+
+    def measuring(self, trials: Sequence[Trial], known: Mapping[str, Record]) -> list[Trial]:
+        """The trials that run alone first: on a GPU whose memory is to be shared, one of every row, of its largest
+        regime, until records tell how much a trial takes."""
+        if self.free_mb is None or self.resources.jobs is not None or peak_memory_mb(known.values(), on_gpu=True):
+            return []
+        largest: dict[str, Trial] = {}
+        for trial in trials:
+            other = largest.get(trial.row.label)
+            if other is None or size(trial.shots) > size(other.shots):
+                largest[trial.row.label] = trial
+        return list(largest.values())
+
+    def run(self, trials: Sequence[Trial], known: Mapping[str, Record], store: Store | None) -> Iterator[Record]:
+        """Run these trials, keep each record as it comes, and show how far they are."""
+        progress = self.progress
+        progress.start({trial.id: trial.name for trial in trials})
+        try:
+            for record in self.workers.run(trials, self.machine(trials, known)):
+                if store is not None:
+                    store.put(record)
+                progress.finished(record)
+                yield record
+        except KeyboardInterrupt:
+            kept = "every finished trial is kept; the same command continues" if store else "nothing was stored"
+            progress.say(f"interrupted: {progress.done} of {progress.total} trials are done, {kept}")
+            raise
+
+
+def prepare(
+    plan: Plan, folder: Path, resources: Resources, workers: Workers, progress: Progress, loaded: RecordSet,
+    cached: bool = True,
+) -> Session:  # fmt: skip
+    """See that the task's networks and images fit together, and that its teacher is there: trained now, or kept.
+
+    The other workers start meanwhile. `UserError` where the plan cannot run.
+    """
+    cache = cache_folder() if cached else None
+    device, free = workers.call(work.machine_facts, resources.device)
+    session = Session(workers, progress, resources, folder, cache, device, free)
+    machine = session.machine(plan.trials, loaded.records)
+    workers.call(work.fit, plan, True)
+    workers.grow(machine.jobs)
+    pretrained = any(row.plugin.facts.get("starts_pretrained") for row in plan.rows)
+    roles = ("teacher", "student") if pretrained else ("teacher",)
+    workers.call(work.train, plan.task, plan.trials[0].datasets, roles, machine, heard=progress.hear)
+    return session
+
+
+def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:
+    """Run what is missing, but for what another command runs now; and what is missing when that one has ended."""
+    wanted = plan.trials
+    while wanted:
+        with claimed(store.inflight, [trial.id for trial in wanted]) as claim:
+            # read after the claim, and after the teacher is known: what others finished is there
+            loaded = store.read(plan.task.name)
+            missing = standing(of_trials(plan, wanted), loaded, store.folder).missing
+            mine = [trial for trial in missing if trial.id in claim.mine]
+            wanted = [trial for trial in missing if trial.id not in claim.mine]
+            if wanted:
+                session.progress.say(f"another command runs {len(wanted)} of these trials: it is waited for at the end")
+            first = session.measuring(mine, loaded.records)
+            if first:  # they tell what the others take
+                yield from session.run(first, loaded.records, store)
+                mine = [trial for trial in mine if trial not in first]
+                loaded = store.read(plan.task.name)
+            if mine:
+                yield from session.run(mine, loaded.records, store)
+        if wanted:
+            claim.wait()
+
+
+def of_trials(plan: Plan, trials: Sequence[Trial]) -> Plan:
+    """The same plan with these trials alone, and their rows."""
+    rows = list({trial.row.label: trial.row for trial in trials}.values())
+    return replace(plan, trials=list(trials), rows=rows)
+
+
+def shortened(plan: Plan) -> Plan:
+    """The same plan with two steps a training, the teacher's too."""
+    short = {"steps": 2, "epochs": None, "drop_at": None}
+    student = plan.task.student.model_copy(update={"training": plan.task.student.training.model_copy(update=short)})
+    teacher = plan.task.teacher
+    if teacher is not None and teacher.training is not None:
+        teacher = teacher.model_copy(update={"training": teacher.training.model_copy(update=short)})
+    task = plan.task.model_copy(update={"student": student, "teacher": teacher})
+    return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])
+
+
+def estimated_seconds(missing: Sequence[Trial], records: Mapping[str, Outline]) -> tuple[float | None, int]:
+    """Training seconds of the missing trials, from records of the same row and regime, else of any.
+
+    Returns the sum, None without any record, and how many trials it knows of their own row.
+    """
+    times = seconds_by_cell(records.values())
+    if not times:
+        return None, 0
+    usual = sum(times.values()) / len(times)
+    own = [times.get((trial.row.label, str(trial.shots))) for trial in missing]
+    return sum(usual if each is None else each for each in own), sum(each is not None for each in own)
