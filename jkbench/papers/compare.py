@@ -10,11 +10,10 @@ from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.papers.table import PaperTable
 from jkbench.plugins.discovery import Index
-from jkbench.records.schema import Record
 from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
 from jkbench.report.caption import protocol, provenance
-from jkbench.report.grid import arrange
+from jkbench.report.grid import Column, Grid, arrange
 from jkbench.statistics import Interval, mean_interval
 from jkbench.tasks.shots import Shots, parse
 from jkbench.tasks.task import Task
@@ -139,12 +138,12 @@ def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> R
     rows = {name: rows_of(table, task, index, name) for name in table.readings_of(task.name)}
     labels = dict.fromkeys(label for labelled, _ in rows.values() for label in labelled.values())
     chosen = choose(task, index, loaded, labels=list(labels))
-    used = [record for record in chosen.records if record.status == "ok"]
+    grid = arrange(task, [record for record in chosen.records if record.status == "ok"])
     return Reproduction(
         table=table,
         task=task,
-        readings=[_read(table, task, name, *of_row, used) for name, of_row in rows.items()],
-        protocol=_protocol(task, used),
+        readings=[_read(table, task, name, *of_row, grid) for name, of_row in rows.items()],
+        protocol=[*protocol(task, grid), *provenance(task, grid)] if grid.every else [],
         stale=chosen.stale,
     )
 
@@ -155,19 +154,15 @@ def _read(
     name: str | None,
     labels: Mapping[str, str],
     not_here: Mapping[str, str],
-    used: Sequence[Record],
+    grid: Grid,
 ) -> Read:
     """One reading's cells and gains. labels: of the rows that the task can run; not_here: why it cannot the others."""
     columns = table.columns(task.shots)
     found: dict[tuple[str, str], dict[int, float]] = {}
     for row, label in labels.items():
         for column in columns:
-            shots, metric = _where(table, task, column)
-            found[row, column] = {
-                record.seed: 100 * record.metrics[metric]
-                for record in used
-                if record.label == label and record.shots == shots and metric in record.metrics
-            }
+            values = grid.cell(label, _where(table, task, column)).values
+            found[row, column] = {seed: 100 * value for seed, value in values.items()}
     cells = [
         PaperNumber(
             row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
@@ -202,11 +197,6 @@ def _read(
     )
 
 
-def _protocol(task: Task, used: Sequence[Record]) -> list[str]:
-    grid = arrange(task, used)
-    return [*protocol(task, grid), *provenance(task, grid)] if used else []
-
-
 def rows_of(
     table: PaperTable, task: Task, index: Index, reading: str | None = None
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -228,15 +218,15 @@ def _difference(table: PaperTable, row: str, over: str, column: str) -> float | 
 
 def regimes(table: PaperTable, task: Task) -> list[Shots]:
     """The regimes that the table has columns of."""
-    return list(dict.fromkeys(_where(table, task, column)[0] for column in table.columns(task.shots)))
+    return list(dict.fromkeys(_where(table, task, column).shots for column in table.columns(task.shots)))
 
 
-def _where(table: PaperTable, task: Task, column: str) -> tuple[Shots, str]:
+def _where(table: PaperTable, task: Task, column: str) -> Column:
     """The regime and the metric of a column of the paper."""
     if table.column == "noise_std":
         std = float(column)
-        return task.shots[0], f"accuracy@{std:g}" if std else "accuracy"
-    return parse(column), "accuracy"
+        return Column(task.shots[0], f"accuracy@{std:g}" if std else "accuracy")
+    return Column(parse(column), "accuracy")
 
 
 def _interval(values: Sequence[float]) -> Interval | None:
