@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections import Counter
@@ -144,12 +145,15 @@ def test_names_of_changed_tasks_are_the_same_in_any_order() -> None:
     assert len(long) < 100
 
 
-def test_records_are_removed_after_asking(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_are_removed_after_asking(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("--task", "small.toml", "--seeds", "1", "--jobs", "1", "--methods", "scratch,distill")
     assert jkbench(capsys, "run", *words)[0] == 0
     store = Store(work / "leaderboard")
     ids = sorted(record.id for record in store.read("small").records.values() if record.method == "scratch")
-    assert jkbench(capsys, "remove", "scratch")[0] == 130  # nobody answers
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert jkbench(capsys, "remove", "scratch")[0] == 130
     assert len(store.read("small").records) == 4
     assert jkbench(capsys, "remove", ids[0], "--yes")[0] == 0
     assert len(store.read("small").records) == 3

@@ -55,7 +55,9 @@ def apply(text: str, base: str, settings: Mapping[str, Any]) -> tuple[str, str]:
             if field in ("steps", "epochs"):
                 before = table.pop("steps", None) or table.pop("epochs", None)
                 if before and "drop_at" in table and f"{'.'.join(tables)}.drop_at" not in settings:
-                    table["drop_at"] = max(1, round(int(table["drop_at"]) * value / int(before)))
+                    table["drop_at"] = int(table["drop_at"]) * value // int(before)
+                    if not table["drop_at"]:  # too short to drop
+                        del table["drop_at"]
             table[field] = value
         except (AttributeError, TypeError, ValueError, TOMLKitError):
             raise UserError(f"--set {path}: the task has no such field", HINT) from None
