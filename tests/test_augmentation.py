@@ -6,9 +6,9 @@ import torch
 from pydantic import ValidationError
 
 from jkbench.engine.augmentation import augmented
+from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import ImageSet
 from jkbench.engine.loop import Batches, Loop
-from jkbench.engine.signals import SignalSettings
 from jkbench.engine.step import Step
 from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import build

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jkbench.engine.context import Pair, SignalSettings
 from jkbench.engine.signal_store import CHUNK
-from jkbench.engine.signals import Pair, Signals, SignalSettings
+from jkbench.engine.signals import Signals
 from jkbench.engine.teacher_signals import Signal, SignalCache, TeacherSignals
 from jkbench.errors import UserError
 from jkbench.models.network import Network, build
@@ -20,6 +21,13 @@ from jkbench.plugins.discovery import Index
 
 SIGNALS = {
     "logits": lambda s: s.logits,
+    "embedding": lambda s: s.embedding,
+    "features": lambda s: torch.cat([f.flatten(1) for f in s.features()], 1),
+    "features before the activation": lambda s: s.features("last", before=True)[0],
+    "features by name": lambda s: s.features_of(s.layers[0]),
+    "gradient": lambda s: s.gradient(lambda outputs: outputs.logits.logsumexp(1)),
+    "classify": lambda s: s.classify(s.embedding),
+    "another view": lambda s: s.at(torch.zeros(3, 1, 8, 8)).embedding,
     "attention": lambda s: torch.cat([a.flatten(1) for a in s.attention("all")], 1),
     "last attention": lambda s: s.attention("last")[0],
     "correct row": lambda s: s.jacobian(s.rows("correct")),

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jkbench.engine.signals import Pair, Signals, SignalSettings
+from jkbench.engine.context import Pair, SignalSettings
+from jkbench.engine.signals import Signals
 from jkbench.models.network import Network, build
 from jkbench.plugins.discovery import Index
 

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from jkbench import maths
 from jkbench.engine import environment
+from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, SignalStore
-from jkbench.engine.signals import JacobianRows, Signals, SignalSettings
+from jkbench.engine.signals import JacobianRows, Signals
 from jkbench.engine.teacher_signals import Signal, SignalCache
 from jkbench.models.network import Network
 

@@ -82,7 +82,7 @@ class Batches:
         x = self.images.read(index)
         if self.training.augment is not None:
             x = augmented(x, self.training.augment, torch.Generator().manual_seed(seed_of("augment", self.seed, step)))
-        return Batch(x, self.images.labels[index], index, step, self.noise)
+        return Batch(x, self.images.labels[index], index, step, self.noise, len(self))
 
     def rate(self, step: int) -> float:
         """The learning rate of one step: it drops once."""

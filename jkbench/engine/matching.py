@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jkbench.engine.signals import Pair, SignalSettings
+from jkbench.engine.context import Pair, SignalSettings
 from jkbench.errors import Collector, UserError, unknown
 from jkbench.models.network import Network
 from jkbench.tasks.task import Matching, Task

@@ -6,18 +6,20 @@ computed live. A method does not see the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from jkbench import maths
-from jkbench.errors import UserError
-from jkbench.models.batchnorm import batch_norm_statistics, norms
+from jkbench.engine.context import Context, Pair, SignalSettings, Subset
+from jkbench.errors import UserError, unknown
+from jkbench.models.batchnorm import batch_norm_statistics, norms, unmoved
 from jkbench.models.network import Network, Outputs
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
@@ -50,47 +52,20 @@ class Batch:
     step: int
     noise: torch.Generator
     """The stream ``noise`` of this trial: the one source of randomness in a method."""
+    steps: int
+    """Steps of the whole training."""
+    extra: Any = None
+    """What `Method.inputs` handed on beside the images."""
+
+    @property
+    def progress(self) -> float:
+        """How far training is: (step + 1) / steps, so that it ends at 1 and is never 0."""
+        return (self.step + 1) / self.steps
 
     @property
     def correct(self) -> JacobianRows:
         """The row of the correct class, of the head that learns the labels."""
         return JacobianRows(maths.correct_rows(self.y), "logits", "correct")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A student layer and the teacher layer it is matched with; both maps are read at ``size`` (h, w)."""
-
-    student: str
-    teacher: str
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class SignalSettings:
-    """What the signals of a trial have in common."""
-
-    pairs: tuple[Pair, ...]
-    same_labels: bool
-    batch_norm: Literal["per-sample", "batch", "running", "constant"]
-    layers: str = ""
-    """Both networks' layers with their sizes in words, where no pair is matched."""
-
-    def select(self, layers: str) -> Sequence[Pair]:
-        """The pairs that ``layers`` names (see `Depth`), shallow to deep. `UserError` where one is missing."""
-        if not self.pairs:
-            raise UserError(
-                "student and teacher have no layer of equal size",
-                f"name pairs in the task's [matching] layers, with resize = true where sizes differ: {self.layers}",
-            )
-        named = {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}
-        if layers in named:
-            return named[layers]
-        numbers = sorted({int(number) for number in layers.split("+")})
-        if numbers[-1] > len(self.pairs):
-            told = ", ".join(f"{at} {pair.student} with {pair.teacher}" for at, pair in enumerate(self.pairs, start=1))
-            raise UserError(f"there is no matched layer {numbers[-1]}", f"matched are {told}")
-        return tuple(self.pairs[number - 1] for number in numbers)
 
 
 class Signals:
@@ -103,18 +78,24 @@ class Signals:
         y: Tensor,
         setting: SignalSettings,
         is_student: bool,
-        modules: Mapping[str, nn.Module] | None = None,
+        context: Context | None = None,
         record: bool = True,
+        view: bool = False,
     ) -> None:
-        """``record``: keep what a Jacobian pass can reuse; without it, a Jacobian costs one more pass."""
+        """``record``: keep what a Jacobian pass can reuse; without it, a Jacobian costs one more pass.
+
+        A ``view`` is on other images than the step's own: it moves no running statistics.
+        """
         self._network = network
         self._x = x.detach().requires_grad_()
         self._y = y
         self._setting = setting
         self._is_student = is_student
         self._record = record
+        self._view = view
         self._moved = False
-        self.modules: Mapping[str, nn.Module] = modules or {}
+        self._context = context or Context()
+        self.modules = self._context.modules
 
     @cached_property
     def _normalises(self) -> bool:
@@ -124,6 +105,10 @@ class Signals:
     @cached_property
     def _pass(self) -> tuple[Outputs, Recording | None]:
         """The one pass that losses on outputs are taken of, and its record where the Jacobian pass has its values."""
+        with unmoved(self._network) if self._view else nullcontext():
+            return self._passed()
+
+    def _passed(self) -> tuple[Outputs, Recording | None]:
         if not self._normalises or self._setting.batch_norm == "batch":
             return self._network(self._x), None
         if self._setting.batch_norm != "per-sample" or not self._record:
@@ -183,6 +168,77 @@ class Signals:
         """Logits comparable to the teacher's, B×K: of a separate head where labels differ or a method asks for one."""
         return self._constant(self._outputs.teacher_logits)
 
+    @property
+    def embedding(self) -> Tensor:
+        """The pooled features that the head reads, B×d."""
+        return self._constant(self._outputs.embedding)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of this network's layers, shallow to deep, for `features_of`."""
+        return self._network.layers
+
+    def features_of(self, layer: str, size: tuple[int, int] | None = None, before: bool = False) -> Tensor:
+        """The feature maps of one layer of this network, B×C×h×w, pooled to ``size`` where one is given.
+
+        ``before`` its last activation. `UserError` for another layer, and where one does not end with an activation.
+        """
+        if layer not in self.layers:
+            raise unknown("layer", layer, self.layers)
+        maps = self._before if before else self._outputs.maps
+        if layer not in maps:
+            raise UserError(f"{layer} does not end with an activation", "read its maps without before=True")
+        found = self._constant(maps[layer])
+        return found if size in (None, found.shape[2:]) else functional.adaptive_avg_pool2d(found, size)
+
+    def features(self, layers: str = "all", before: bool = False) -> list[Tensor]:
+        """Feature maps of the matched layers, each B×C×h×w, shallow to deep, pooled as attention is."""
+        return [self.features_of(self._layer(pair), pair.size, before) for pair in self._setting.select(layers)]
+
+    @cached_property
+    def _before(self) -> Mapping[str, Tensor]:
+        """Maps before the activations: of the pass itself, but for the first time, which takes one more pass."""
+        if self._outputs.before is None:
+            self._network.keeps_before = True
+            with unmoved(self._network):
+                return self._network(self._x.detach()).before or {}
+        return self._outputs.before
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The weights of this network's head, K×d."""
+        return self._constant(self._network.head.weight)
+
+    @property
+    def head_bias(self) -> Tensor:
+        """The biases of this network's head, K."""
+        return self._constant(self._network.head.bias)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """This network's logits of an embedding B×d. Gradients reach it, and never the weights of a teacher's head."""
+        width = self._network.head.in_features
+        if embedding.shape[-1] != width:
+            raise UserError(
+                f"the head takes embeddings of width {width}, not {embedding.shape[-1]}",
+                "project them with a module of the method's own",
+            )
+        return functional.linear(embedding, self.head_weight, self.head_bias)
+
+    def at(self, x: Tensor) -> Signals:
+        """The same network on other images, B×C×H×W of the same labels: a pass and a graph of its own.
+
+        Running statistics move with the step's own images alone.
+        """
+        if self._normalises and not self._view:
+            self._pass  # noqa: B018
+        return Signals(self._network, x, self._y, self._setting, self._is_student, self._context, False, view=True)
+
+    @property
+    def subset(self) -> Subset:
+        """All training images of the trial: their labels, and the teacher's values on them."""
+        assert self._context.subset is not None
+        return self._context.subset
+
     def _layer(self, pair: Pair) -> str:
         return pair.student if self._is_student else pair.teacher
 
@@ -227,6 +283,15 @@ class Signals:
             raise UserError("the teacher has no output for the correct class", "take teacher.rows('largest') or 'auto'")
         outputs = getattr(self._jacobian_outputs, rows.head)
         return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._is_student)
+
+    def gradient(self, value: Callable[[Outputs], Tensor]) -> Tensor:
+        """The gradient by the inputs, B×D, of any number an image has: ``value`` maps `Outputs` to B of them."""
+        found = value(self._jacobian_outputs)
+        if found.shape != self._x.shape[:1]:
+            raise UserError(
+                f"gradient() takes one number for each of {len(self._x)} images, not the shape {tuple(found.shape)}"
+            )
+        return maths.input_gradient(found, self._x, create_graph=self._is_student)
 
     def projection(self, directions: Tensor) -> Tensor:
         """∇⟨v, logits⟩ by the inputs for one direction v a sample: B×K → B×D."""

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jkbench.engine.context import Context, SignalSettings
 from jkbench.engine.optimisers import uncompiled
-from jkbench.engine.signals import Batch, Signals, SignalSettings
+from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import Network
 from jkbench.tasks.task import Training
@@ -94,7 +95,7 @@ class Step:
         x = self.inputs(batch)
         # a method may also write into the images
         unchanged = x is batch.x and batch.x._version == version and not self._augmented
-        student = Signals(self.student, x, batch.y, self.setting, True, self.modules, record)
+        student = Signals(self.student, x, batch.y, self.setting, True, Context(self.modules), record)
         if self.teacher is None:
             return student, None
         if unchanged and self.cache is not None:

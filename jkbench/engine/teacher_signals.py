@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from jkbench.engine import environment
+from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
-from jkbench.engine.signals import Batch, JacobianRows, Peaks, Signals, SignalSettings
-from jkbench.models.network import Network
+from jkbench.engine.signals import Batch, JacobianRows, Peaks, Signals
+from jkbench.errors import unknown
+from jkbench.models.network import Network, Outputs
 
 CACHE_LIMIT = 2**30
 """Bytes that one cached signal of one subset may take, on disk or on a device; a larger one is computed live."""
@@ -30,9 +32,11 @@ class Signal:
     """A signal of the teacher that depends on the image alone: an estimator, and the teacher's layer and map size."""
 
     estimator: str
-    """``logits``, ``attention``, ``attention-jacobian``, or ``jacobian`` with the rows: ``jacobian top:3``."""
+    """``logits``, ``embedding``, ``features`` (``features before``: the activation), ``attention``,
+    ``attention-jacobian``, or ``jacobian`` with the rows: ``jacobian top:3``."""
     layer: str = ""
     size: tuple[int, int] = (0, 0)
+    """Of the maps: (0, 0) is the layer's own."""
 
     def __str__(self) -> str:
         return f"{self.estimator} {self.layer} {self.size[0]}×{self.size[1]}" if self.layer else self.estimator
@@ -49,6 +53,10 @@ class Signal:
 
 _ESTIMATORS: dict[str, Callable[[Signals, Signal], Tensor]] = {
     "logits": lambda live, signal: live.logits,
+    "embedding": lambda live, signal: live.embedding,
+    "features": lambda live, signal: live.features_of(
+        signal.layer, signal.size if any(signal.size) else None, signal.estimator == "features before"
+    ),
     "attention": lambda live, signal: live.attention_of(signal.layer, signal.size),
     "attention-jacobian": lambda live, signal: live.attention_gradient(signal.layer, signal.size),
     "jacobian": lambda live, signal: live.jacobian(live.rows(signal.rows)),
@@ -156,6 +164,21 @@ class TeacherSignals(Signals):
     def teacher_logits(self) -> Tensor:
         """The same as `logits`: the teacher's own."""
         return self.logits
+
+    @property
+    def embedding(self) -> Tensor:
+        """The pooled features that the head reads, B×d."""
+        return self._get(Signal("embedding"))
+
+    def features_of(self, layer: str, size: tuple[int, int] | None = None, before: bool = False) -> Tensor:
+        """The feature maps of one layer, B×C×h×w."""
+        if layer not in self.layers:
+            raise unknown("layer", layer, self.layers)
+        return self._get(Signal("features before" if before else "features", layer, size or (0, 0)))
+
+    def gradient(self, value: Callable[[Outputs], Tensor]) -> Tensor:
+        """The gradient of any number an image has, live."""
+        return self._live.gradient(value)
 
     def attention_of(self, layer: str, size: tuple[int, int]) -> Tensor:
         """The attention map of one layer, B×h×w."""

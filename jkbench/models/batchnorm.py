@@ -35,6 +35,21 @@ def norms(network: nn.Module) -> tuple[_BatchNorm, ...]:
 
 
 @contextmanager
+def unmoved(network: nn.Module) -> Iterator[None]:
+    """Passes inside the context leave running statistics and their counters as they were."""
+    before = [(norm, dict(norm.named_buffers())) for norm in norms(network) if norm.training]
+    for norm, buffers in before:
+        for name, value in buffers.items():
+            setattr(norm, name, value.clone())  # not written back afterwards: an earlier pass's graph may hold it
+    try:
+        yield
+    finally:
+        for norm, buffers in before:
+            for name, value in buffers.items():
+                setattr(norm, name, value)
+
+
+@contextmanager
 def batch_norm_statistics(network: nn.Module, mode: Statistics) -> Iterator[None]:
     """Set the statistics of every batch norm in ``network`` for forward passes inside the context.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,14 @@ from jkbench.seeds import seed_of
 
 @dataclass(frozen=True)
 class Outputs:
-    """One forward pass: logits B×k for the labels, logits B×K comparable to the teacher's, feature maps by layer."""
+    """One forward pass: logits B×k for the labels, logits B×K comparable to the teacher's, feature maps by layer, and
+    the embedding B×d that the heads read. ``before``: maps before the activations, where the network keeps them."""
 
     logits: Tensor
     teacher_logits: Tensor
     maps: dict[str, Tensor]
+    embedding: Tensor
+    before: dict[str, Tensor] | None = None
 
 
 class Network(nn.Module):
@@ -31,12 +35,51 @@ class Network(nn.Module):
         self.body = body
         self.head = head
         self.teacher_head = teacher_head
+        self.keeps_before = False
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers whose maps are read, shallow to deep."""
+        names: list[str] = self.body.names  # type: ignore[assignment]
+        return tuple(filter(None, names))
 
     def forward(self, x: Tensor) -> Outputs:
         """Normalised images B×C×H×W → outputs."""
-        maps, embedding = self.body(x)
+        with before_activations(self) as kept:
+            maps, embedding = self.body(x)
+        before = {name: given for name, (given, result) in kept.items() if result is maps[name]}
         logits = self.head(embedding)
-        return Outputs(logits, logits if self.teacher_head is None else self.teacher_head(embedding), maps)
+        of_teacher = logits if self.teacher_head is None else self.teacher_head(embedding)
+        return Outputs(logits, of_teacher, maps, embedding, before if self.keeps_before else None)
+
+
+@contextmanager
+def before_activations(network: Network) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """Record what the last activation of each layer is given and returns, where the network keeps it."""
+    kept: dict[str, tuple[Tensor, Tensor]] = {}
+    given: dict[str, Tensor] = {}
+
+    def take(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given[name] = inputs[0].clone() if getattr(module, "inplace", False) else inputs[0]
+
+    def put(name: str, module: nn.Module, inputs: object, result: Tensor) -> None:
+        kept[name] = (given.pop(name), result)
+
+    hooks = []
+    for name in network.layers if network.keeps_before else ():
+        layer: nn.Module = network.body.layer(name)  # type: ignore[operator]
+        # torch's and timm's activations are in modules of this name
+        found = [each for each in layer.modules() if type(each).__module__.split(".")[-1].startswith("activation")]
+        for each in found[-1:]:
+            hooks += [
+                each.register_forward_pre_hook(partial(take, name)),
+                each.register_forward_hook(partial(put, name)),
+            ]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def placed(network: Network, device: torch.device) -> Network:

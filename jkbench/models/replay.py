@@ -37,7 +37,7 @@ from torch.nn import functional
 from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
-from jkbench.models.batchnorm import norms
+from jkbench.models.batchnorm import norms, unmoved
 from jkbench.models.double_backward import (
     AffineByInput,
     AffineByParameters,
@@ -96,12 +96,8 @@ def recording(network: nn.Module) -> Iterator[Recording]:
 
 def recorded_again(network: nn.Module, x: Tensor) -> Recording:
     """Record one more training pass, without changing running statistics and their counters."""
-    before = [(buffer, buffer.clone()) for norm in norms(network) for buffer in norm.buffers()]
-    with recording(network) as kept:
+    with unmoved(network), recording(network) as kept:
         network(x)
-    with torch.no_grad():
-        for buffer, value in before:
-            buffer.copy_(value)
     return kept
 
 

@@ -32,6 +32,11 @@ class TimmBody(nn.Module):
         self.width = int(getattr(model, "head_hidden_size", None) or model.num_features)
         self.model = model
 
+    def layer(self, name: str) -> nn.Module:
+        """The module that ends with the map of this name."""
+        model: nn.Module = self.model
+        return model.get_submodule(name)
+
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images B×C×H×W → feature maps by layer, and the embedding B×width."""
         model: Any = self.model

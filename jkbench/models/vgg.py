@@ -43,6 +43,10 @@ class VGG(nn.Module):
         self.names = [f"stage{number}" if len(stage) > 1 else "" for number, stage in enumerate(stages, start=1)]
         self.width = channels
 
+    def layer(self, name: str) -> nn.Module:
+        """The module that ends with the map of this name."""
+        return self.stages[self.names.index(name)]
+
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Images B×C×H×W → feature maps by stage, and the embedding B×width."""
         maps: dict[str, Tensor] = {}

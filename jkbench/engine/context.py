@@ -1,0 +1,93 @@
+"""What the signals of a trial have in common: its settings, its subset, and what its method has beside the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from jkbench.errors import UserError
+from jkbench.models.network import Network
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A student layer and the teacher layer it is matched with; both maps are read at ``size`` (h, w)."""
+
+    student: str
+    teacher: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SignalSettings:
+    """What the signals of a trial have in common."""
+
+    pairs: tuple[Pair, ...]
+    same_labels: bool
+    batch_norm: Literal["per-sample", "batch", "running", "constant"]
+    layers: str = ""
+    """Both networks' layers with their sizes in words, where no pair is matched."""
+
+    def select(self, layers: str) -> Sequence[Pair]:
+        """The pairs that ``layers`` names (see `Depth`), shallow to deep. `UserError` where one is missing."""
+        if not self.pairs:
+            raise UserError(
+                "student and teacher have no layer of equal size",
+                f"name pairs in the task's [matching] layers, with resize = true where sizes differ: {self.layers}",
+            )
+        named = {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}
+        if layers in named:
+            return named[layers]
+        numbers = sorted({int(number) for number in layers.split("+")})
+        if numbers[-1] > len(self.pairs):
+            told = ", ".join(f"{at} {pair.student} with {pair.teacher}" for at, pair in enumerate(self.pairs, start=1))
+            raise UserError(f"there is no matched layer {numbers[-1]}", f"matched are {told}")
+        return tuple(self.pairs[number - 1] for number in numbers)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """All training images of a trial, in the order of `Batch.index`: their labels N, and one network's values.
+
+    For `Method.modules`, which may keep them in buffers. The images are those before augmentation and `Method.inputs`.
+    """
+
+    labels: Tensor
+    _read: Callable[[str], Tensor | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def logits(self) -> Tensor:
+        """The teacher's logits, N×K."""
+        return self._of("logits")
+
+    @property
+    def embedding(self) -> Tensor:
+        """The teacher's embeddings, N×d."""
+        return self._of("embedding")
+
+    def _of(self, name: str) -> Tensor:
+        if self._read is None:
+            raise UserError(
+                f"the student has no {name} of the whole subset", "read teacher.subset, or student.subset.labels"
+            )
+        found = self._read(name)
+        if found is None:
+            raise UserError(f"the teacher's {name} of all images are too large to cache", "read them batch by batch")
+        return found.clone()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a trial gives its signals beside a network and a batch."""
+
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    subset: Subset | None = None
+    origin: Callable[[], Network] | None = None
+    """The student as it started, in evaluation mode."""
+    twin: Callable[[str | None], Network] | None = None
