@@ -37,7 +37,7 @@ lint: install
 	$(BIN)/mypy
 
 leaderboard: install
-	$(BIN)/jkbench leaderboard
+	$(BIN)/jkbench leaderboard --readme README.md
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -10,6 +10,7 @@ import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
+from jkbench.files import write_atomically
 
 if TYPE_CHECKING:
     from jkbench.records.select import Chosen
@@ -32,18 +33,29 @@ Example:
     "--figures", "formats", type=click.Choice(["png", "pdf", "svg"]), multiple=True, default=["png"],
     show_default=True, help="Formats of the figures beside PNG, which pages link; repeat the option for several.",
 )  # fmt: skip
+@click.option(
+    "--readme", metavar="FILE", type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="Also renew the tables between <!-- table: TASK ROW ROW --> and <!-- end of table --> in FILE.",
+)  # fmt: skip
 def leaderboard(
-    plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], split: Any, formats: tuple[str, ...]
+    plugins: tuple[Path, ...],
+    folder: Path,
+    beside: tuple[Path, ...],
+    split: Any,
+    formats: tuple[str, ...],
+    readme: Path | None,
 ) -> int:
-    """Write the tables of all tasks from their records.
+    """Write the pages of all tasks from their records.
 
-    Markdown, CSV and figures each, their tables as LaTeX in tex/, with an index in README.md.
+    Each page is written as Markdown and CSV, with figures, and its tables as LaTeX in tex/. README.md is the index.
     """
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.select import choose
     from jkbench.records.store import Store
+    from jkbench.report.excerpt import fill
     from jkbench.report.leaderboard import write_leaderboard
+    from jkbench.report.page import Page, compose
 
     store = Store(folder, beside)
     if not store.tasks():
@@ -69,6 +81,12 @@ def leaderboard(
     for path in write_leaderboard(folder if split == "test" else folder / split, chosen(), kinds):
         if path.suffix == ".md":
             click.echo(path)
+    if readme is not None:
+
+        def page(name: str) -> Page:
+            return compose(choose(recorded_tasks.load(name, *store.folders), index, store.read(name)))
+
+        write_atomically(readme, fill(readme.read_text(encoding="utf-8"), page).encode())
     for complaint in complaints:
         click.echo(f"warning: {complaint}", err=True)
     return 0

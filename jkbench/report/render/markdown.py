@@ -46,7 +46,7 @@ def _blocks(blocks: Sequence[Block], level: int) -> Iterator[str]:
         elif isinstance(block, Table):
             if block.title:
                 yield f"{'#' * level} {words(block.title)}"
-            yield _table(block)
+            yield tabular(block)
             if block.notes:
                 yield " ".join(map(_paragraph, block.notes))
         elif isinstance(block, Bullets):
@@ -62,7 +62,8 @@ def _paragraph(text: Words) -> str:
     return re.sub(r"^(?=[#+-])", r"\\", words(text))
 
 
-def _table(table: Table) -> str:
+def tabular(table: Table) -> str:
+    """A table without its title and notes."""
     rows = []
     for group in table.groups:
         if group.title and group.rows:
