@@ -32,17 +32,28 @@ _HOME = {
     **dict.fromkeys(("gains", "leaderboard", "plan", "predictions", "results", "run"), "jkbench.api"),
     **dict.fromkeys(
         (
+            "angles",
             "attention_at",
             "attention_loss",
             "attention_map",
             "attention_peak",
+            "class_activation",
+            "correlation",
             "cross_entropy",
+            "decoupled",
             "distance",
+            "huber",
+            "kl_divergence",
+            "mixup",
+            "noise_contrast",
             "normalised",
             "random_directions",
+            "relative_distances",
+            "similarity",
             "squared_distance",
             "squared_error",
             "squared_norm",
+            "standardised",
         ),
         "jkbench.maths",
     ),
@@ -76,17 +87,28 @@ if TYPE_CHECKING:
     from jkbench.data.prepared import prepared as prepared
     from jkbench.data.prepared import with_validation as with_validation
     from jkbench.errors import UserError as UserError
+    from jkbench.maths import angles as angles
     from jkbench.maths import attention_at as attention_at
     from jkbench.maths import attention_loss as attention_loss
     from jkbench.maths import attention_map as attention_map
     from jkbench.maths import attention_peak as attention_peak
+    from jkbench.maths import class_activation as class_activation
+    from jkbench.maths import correlation as correlation
     from jkbench.maths import cross_entropy as cross_entropy
+    from jkbench.maths import decoupled as decoupled
     from jkbench.maths import distance as distance
+    from jkbench.maths import huber as huber
+    from jkbench.maths import kl_divergence as kl_divergence
+    from jkbench.maths import mixup as mixup
+    from jkbench.maths import noise_contrast as noise_contrast
     from jkbench.maths import normalised as normalised
     from jkbench.maths import random_directions as random_directions
+    from jkbench.maths import relative_distances as relative_distances
+    from jkbench.maths import similarity as similarity
     from jkbench.maths import squared_distance as squared_distance
     from jkbench.maths import squared_error as squared_error
     from jkbench.maths import squared_norm as squared_norm
+    from jkbench.maths import standardised as standardised
     from jkbench.plugins.dataset import Dataset as Dataset
     from jkbench.plugins.method import Depth as Depth
     from jkbench.plugins.method import Deviation as Deviation

@@ -33,10 +33,10 @@ class Mine(Method):
     def loss(self, batch, student, teacher):
         yield "ce", self.ce * cross_entropy(student.logits, batch.y)
 '''
-TEN = [
+PAPERS_OWN = {
     "attention", "attention-jacobian", "distill", "finetune", "jacobian", "jacobian-norm", "lwf", "lwf-jacobian",
     "noise", "scratch",
-]  # fmt: skip
+}  # fmt: skip
 
 
 def plugin(folder: Path, text: str, name: str = "mine") -> Plugin:
@@ -45,9 +45,9 @@ def plugin(folder: Path, text: str, name: str = "mine") -> Plugin:
     return read(path, "method", "test")
 
 
-def test_the_ten_methods_are_there_and_sound(index: Index) -> None:
-    assert list(index.methods()) == TEN
-    assert [source.broken for source in index.methods().values()] == [None] * 10
+def test_the_methods_are_there_and_sound(index: Index) -> None:
+    assert set(index.methods()) > PAPERS_OWN
+    assert {source.broken for source in index.methods().values()} == {None}
     assert all(source.summary and source.class_name for source in index.methods().values())
 
 

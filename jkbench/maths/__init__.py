@@ -8,7 +8,9 @@ from jkbench.maths.attention import (
     attention_loss,
     attention_map,
     attention_peak,
+    class_activation,
 )
+from jkbench.maths.distributions import correlation, decoupled, kl_divergence, standardised
 from jkbench.maths.jacobian import (
     correct_rows,
     full_jacobian,
@@ -27,24 +29,36 @@ from jkbench.maths.losses import (
     squared_error,
     squared_norm,
 )
+from jkbench.maths.relations import angles, huber, mixup, noise_contrast, relative_distances, similarity
 
 __all__ = [
+    "angles",
     "attention_at",
     "attention_loss",
     "attention_map",
     "attention_peak",
+    "class_activation",
     "correct_rows",
+    "correlation",
     "cross_entropy",
+    "decoupled",
     "distance",
     "full_jacobian",
+    "huber",
     "input_gradient",
     "jacobian_rows",
     "jacobian_vector",
+    "kl_divergence",
     "largest_rows",
+    "mixup",
+    "noise_contrast",
     "normalised",
     "random_directions",
+    "relative_distances",
+    "similarity",
     "squared_distance",
     "squared_error",
     "squared_norm",
+    "standardised",
     "top_rows",
 ]

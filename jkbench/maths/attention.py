@@ -6,6 +6,7 @@ section 4.3. Features are B×C×h×w, a map is B×h×w.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from jkbench.maths.losses import distance, normalised
@@ -34,3 +35,14 @@ def attention_peak(teacher_map: Tensor) -> Tensor:
 def attention_at(attention: Tensor, pixel: Tensor) -> Tensor:
     """f = A(i, j), one number a sample, whose input gradient is the attention-Jacobian: B×h×w, B → B."""
     return attention.flatten(1).gather(1, pixel[:, None])[:, 0]
+
+
+def class_activation(features: Tensor, weights: Tensor) -> Tensor:
+    """ReLU(Σ_c w_c F_c) of an image's class: features B×C×h×w, rows of the head B×C → B×h×w.
+
+    Below global average pooling and a linear head it is Grad-CAM times h·w, without its backward pass (Selvaraju et al.
+    2017, section 3.1). Raises ValueError where the head reads other features.
+    """
+    if features.shape[1] != weights.shape[1]:
+        raise ValueError(f"the head reads {weights.shape[1]} features, and the map has {features.shape[1]} channels")
+    return torch.einsum("bchw,bc->bhw", features, weights).relu()
