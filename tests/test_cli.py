@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -255,7 +256,7 @@ def test_damaged_records_are_told_and_the_others_are_used(work: Path, capsys: py
 def test_smoke_stores_nothing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--methods", "all", "--smoke", "--shots", "2", "--seeds", "1")
     assert code == 0
-    assert "smoke: 10 ok; nothing was stored" in out
+    assert re.fullmatch(r"smoke: \d\d ok; nothing was stored\n", out)
     assert not (work / "leaderboard").exists()
 
 
