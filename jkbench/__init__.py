@@ -16,6 +16,7 @@ _HOME = {
     "Weight": "jkbench.plugins.method",
     "Deviation": "jkbench.plugins.method",
     "Depth": "jkbench.plugins.method",
+    "Network": "jkbench.models.network",
     "Dataset": "jkbench.plugins.dataset",
     "Split": "jkbench.data.arrays",
     "carve": "jkbench.data.arrays",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from jkbench.maths import squared_error as squared_error
     from jkbench.maths import squared_norm as squared_norm
     from jkbench.maths import standardised as standardised
+    from jkbench.models.network import Network as Network
     from jkbench.plugins.dataset import Dataset as Dataset
     from jkbench.plugins.method import Depth as Depth
     from jkbench.plugins.method import Deviation as Deviation

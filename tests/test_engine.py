@@ -225,9 +225,8 @@ def test_images_changed_in_place_reach_the_teacher_too(tmp_path: Path, reference
 """
     )
     loop, *_ = small.loop_of(small.trial(discover([tmp_path]), "mine"), references)
-    batch = loop.batch(0)
-    clean = batch.x.clone()
-    _, teacher = loop.signals(batch)
+    clean = loop.batches[0].x
+    _, teacher = loop.signals(loop.batch(0))
     assert teacher is not None
     assert loop.teacher is not None
     torch.testing.assert_close(teacher.logits, loop.teacher(clean + 1).logits)

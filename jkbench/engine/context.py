@@ -89,5 +89,6 @@ class Context:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     subset: Subset | None = None
     origin: Callable[[], Network] | None = None
-    """The student as it started, in evaluation mode."""
-    twin: Callable[[str | None], Network] | None = None
+    """The student as it started, in evaluation mode: the same network at every call."""
+    fresh: Callable[[str], Network] | None = None
+    """A network like the student, with initial weights from a stream of this name."""

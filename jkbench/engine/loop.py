@@ -140,9 +140,9 @@ class Loop:
         return len(self.batches)
 
     def batch(self, step: int) -> Batch:
-        """The images of one step."""
+        """The images of one step, and what the method shows both networks."""
         environment.beat()
-        return self.batches[step]
+        return self.program.show(self.batches[step])
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
         """Student's and teacher's signals on what the method shows both networks."""

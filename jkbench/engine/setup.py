@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache as once
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -15,19 +16,21 @@ from jkbench.data.arrays import Split, subset
 from jkbench.engine import environment, matching
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
+from jkbench.engine.context import Context, Subset
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.images import ImageSet, TaskData
 from jkbench.engine.loop import Batches, Loop, Start
 from jkbench.engine.signal_store import SignalStore
 from jkbench.engine.step import Step
 from jkbench.engine.teacher import TrainedNetwork
-from jkbench.engine.teacher_signals import SignalCache
+from jkbench.engine.teacher_signals import Signal, SignalCache
 from jkbench.errors import Collector, UserError
 from jkbench.models.network import Network, build, placed, seeded
 from jkbench.planning import Trial
 from jkbench.plugins.loading import load
 from jkbench.plugins.method import Method
 from jkbench.records import schema, teachers
+from jkbench.seeds import seed_of
 from jkbench.tasks.shots import Shots, SplitName
 from jkbench.tasks.task import REVISION, Task
 
@@ -60,6 +63,23 @@ class Ready:
     data: schema.Data
     pairing: schema.Pairing
     started_from: TrainedNetwork | None = None
+
+    @cached_property
+    def deployed(self) -> Network:
+        """The network that is scored: the student, or what the method deploys in its place. `UserError` for none."""
+        if type(self.method).deployed is Method.deployed:
+            return self.student
+        teacher = None if self.teacher is None else self.teacher.copy()
+        found: object = self.method.deployed(self.student, self.loop.program.modules, teacher)
+        if not isinstance(found, Network):
+            told = f"deployed() returns a {type(found).__name__}, which is not a network"
+            raise UserError(told, "return Network(student.body, head)")
+        with torch.no_grad():
+            given = tuple(found.eval()(self.scored.read(slice(0, 1))).logits.shape)
+        if given != (1, self.data.classes):
+            told = f"the deployed network has logits of the shape {given} for one image; the task"
+            raise UserError(f"{told} has {self.data.classes} classes", "deploy it in distillation tasks only")
+        return found
 
     def check_unchanged(self) -> None:
         """`UserError` where the method has changed its teacher or its images."""
@@ -116,7 +136,8 @@ def make_ready(
         started_from.append(trained("student"))
         return _pretrained(task, started_from[0], initial)
 
-    student.load_state_dict(method.initial(Start(initial, pretrained)))
+    started = method.initial(Start(initial, pretrained))
+    student.load_state_dict(started)
     placed(student, device)
     lent = None if teacher is None else teacher.copy()
     setting = matching.setting(student, lent, task, train.read(slice(0, 1)))
@@ -127,11 +148,16 @@ def make_ready(
         store = partial(signal_store, cache, task, data, teacher, device)
         signals = SignalCache(teacher.copy, whole, setting, store(pool), chosen)
         taught = teaching(teacher.copy, scored, setting, store(trial.split))
-    training = task.student.training
-    batches = Batches(train, training, trial.seed)
-    step = Step(student, training, setting, method.inputs, teacher=lent, cache=signals)
+    batches = Batches(train, task.student.training, trial.seed)
+    context = Context(
+        subset=Subset(train.labels.clone(), None if signals is None else partial(_everywhere, signals)),
+        origin=once(partial(_origin, student, started)),
+        fresh=lambda name: placed(build_student(data, _renamed(trial, name), method), device),
+    )
+    step = Step(student, task.student.training, setting, method.inputs, context, lent, signals)
     if own := _own_modules(batches, step, method, trial.seed):
-        step = Step(student, training, setting, method.inputs, own, lent, signals)
+        context = replace(context, modules=own)
+        step = Step(student, task.student.training, setting, method.inputs, context, lent, signals)
     subset_hash = image_sets.pixel_hash(taken, train)
     return Ready(
         trial=trial,
@@ -145,6 +171,21 @@ def make_ready(
         pairing=schema.Pairing(subset=subset_hash, initial=initial_hash, order=batches.order_hash),
         started_from=started_from[0] if started_from else None,
     )
+
+
+def _everywhere(signals: SignalCache, name: str) -> Tensor | None:
+    return signals.get(Signal(name), slice(None))
+
+
+def _origin(student: Network, started: Mapping[str, Tensor]) -> Network:
+    """The student as it started: made when a method first reads it."""
+    network = copy.deepcopy(student)
+    network.load_state_dict(started)
+    return network.eval().requires_grad_(False)
+
+
+def _renamed(trial: Trial, name: str) -> Trial:
+    return replace(trial, seed=seed_of("twin", name, trial.seed))
 
 
 def _counted(task: Task, data: TaskData, train: ImageSet, scored: ImageSet) -> schema.Data:

@@ -6,6 +6,7 @@ computed live. A method does not see the difference.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,14 +14,14 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
 from jkbench.engine.context import Context, Pair, SignalSettings, Subset
 from jkbench.errors import UserError, unknown
 from jkbench.models.batchnorm import batch_norm_statistics, norms, unmoved
-from jkbench.models.network import Network, Outputs
+from jkbench.models.network import Network, Outputs, norm_before_activation
 from jkbench.models.replay import Recording, recorded_again, recording, replayed
 
 
@@ -54,8 +55,10 @@ class Batch:
     """The stream ``noise`` of this trial: the one source of randomness in a method."""
     steps: int
     """Steps of the whole training."""
+    shown: Tensor | None = None
+    """What both networks see: what `Method.inputs` made of ``x``."""
     extra: Any = None
-    """What `Method.inputs` handed on beside the images."""
+    """What `Method.inputs` handed on beside that."""
 
     @property
     def progress(self) -> float:
@@ -96,6 +99,8 @@ class Signals:
         self._moved = False
         self._context = context or Context()
         self.modules = self._context.modules
+        # of the student as it started, or of a network that an average updates, values are constants too
+        self._trained = is_student and any(weight.requires_grad for weight in network.parameters())
 
     @cached_property
     def _normalises(self) -> bool:
@@ -156,7 +161,7 @@ class Signals:
         return self._moved or "_jacobian_outputs" in self.__dict__
 
     def _constant(self, value: Tensor) -> Tensor:
-        return value if self._is_student else value.detach()
+        return value if self._trained else value.detach()
 
     @property
     def logits(self) -> Tensor:
@@ -195,6 +200,13 @@ class Signals:
         """Feature maps of the matched layers, each B×C×h×w, shallow to deep, pooled as attention is."""
         return [self.features_of(self._layer(pair), pair.size, before) for pair in self._setting.select(layers)]
 
+    def norm_before(self, layers: str = "all") -> list[tuple[Tensor, Tensor]]:
+        """For each matched layer, what the batch norm before its last activation makes of its input: mean and standard
+        deviation by channel, C each. `UserError` where there is none."""
+        names = [self._layer(pair) for pair in self._setting.select(layers)]
+        found = [norm_before_activation(self._network, name) for name in names]
+        return [(self._constant(norm.bias), self._constant(norm.weight.abs())) for norm in found]
+
     @cached_property
     def _before(self) -> Mapping[str, Tensor]:
         """Maps before the activations: of the pass itself, but for the first time, which takes one more pass."""
@@ -205,18 +217,23 @@ class Signals:
         return self._outputs.before
 
     @property
+    def _head(self) -> nn.Linear:
+        assert isinstance(self._network.head, nn.Linear)
+        return self._network.head
+
+    @property
     def head_weight(self) -> Tensor:
         """The weights of this network's head, K×d."""
-        return self._constant(self._network.head.weight)
+        return self._constant(self._head.weight)
 
     @property
     def head_bias(self) -> Tensor:
         """The biases of this network's head, K."""
-        return self._constant(self._network.head.bias)
+        return self._constant(self._head.bias)
 
     def classify(self, embedding: Tensor) -> Tensor:
         """This network's logits of an embedding B×d. Gradients reach it, and never the weights of a teacher's head."""
-        width = self._network.head.in_features
+        width = self._head.in_features
         if embedding.shape[-1] != width:
             raise UserError(
                 f"the head takes embeddings of width {width}, not {embedding.shape[-1]}",
@@ -232,6 +249,36 @@ class Signals:
         if self._normalises and not self._view:
             self._pass  # noqa: B018
         return Signals(self._network, x, self._y, self._setting, self._is_student, self._context, False, view=True)
+
+    def of(self, name: str) -> Signals:
+        """The signals of a module that is a network (`twin`), on the same images."""
+        network = self.modules[name]
+        if not isinstance(network, Network):
+            raise UserError(f"the module {name!r} is not a network", "return student.twin() from modules()")
+        return Signals(network, self._x, self._y, self._setting, True, self._context)
+
+    def twin(self, name: str | None = None) -> Network:
+        """A second network like the student, for `Method.modules`: with initial weights of its own, from a stream of
+        this ``name``, or without one a copy of the student as it started."""
+        if name is None:
+            return copy.deepcopy(self._start()).requires_grad_(True)
+        assert self._context.fresh is not None
+        return self._context.fresh(name)
+
+    def _start(self) -> Network:
+        if self._context.origin is None or not self._is_student:
+            raise UserError("a teacher has no start", "read student.origin")
+        return self._context.origin()
+
+    @cached_property
+    def origin(self) -> Signals:
+        """The student as it started, in evaluation mode, on the same images: its values are constants."""
+        return Signals(self._start(), self._x, self._y, self._setting, True)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """This network's weights by name, ``body.…`` and ``head.…``."""
+        return {name: self._constant(weight) for name, weight in self._network.named_parameters()}
 
     @property
     def subset(self) -> Subset:
@@ -282,7 +329,7 @@ class Signals:
         if rows.head == "logits" and not self._is_student and not self._setting.same_labels:
             raise UserError("the teacher has no output for the correct class", "take teacher.rows('largest') or 'auto'")
         outputs = getattr(self._jacobian_outputs, rows.head)
-        return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._is_student)
+        return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._trained)
 
     def gradient(self, value: Callable[[Outputs], Tensor]) -> Tensor:
         """The gradient by the inputs, B×D, of any number an image has: ``value`` maps `Outputs` to B of them."""
@@ -291,17 +338,17 @@ class Signals:
             raise UserError(
                 f"gradient() takes one number for each of {len(self._x)} images, not the shape {tuple(found.shape)}"
             )
-        return maths.input_gradient(found, self._x, create_graph=self._is_student)
+        return maths.input_gradient(found, self._x, create_graph=self._trained)
 
     def projection(self, directions: Tensor) -> Tensor:
         """∇⟨v, logits⟩ by the inputs for one direction v a sample: B×K → B×D."""
         projected = (self._jacobian_outputs.teacher_logits * directions).sum(1)
-        return maths.input_gradient(projected, self._x, create_graph=self._is_student)
+        return maths.input_gradient(projected, self._x, create_graph=self._trained)
 
     def forward_product(self, directions: Tensor) -> Tensor:
         """J u: the derivative of the logits along one direction u of each image, B×C×H×W → B×K."""
         outputs = self._jacobian_outputs.teacher_logits
-        return maths.jacobian_vector(outputs, self._x, directions, create_graph=self._is_student)
+        return maths.jacobian_vector(outputs, self._x, directions, create_graph=self._trained)
 
     def difference(self, directions: Tensor, step: float) -> Tensor:
         """J u by finite differences, (logits at x + step·u − logits at x) / step: B×C×H×W → B×K."""
@@ -321,7 +368,7 @@ class Signals:
         if pixel is None:
             pixel = maths.attention_peak(self.attention_of(layer, size))
         value = maths.attention_at(_attention(self._jacobian_outputs, layer, size), pixel)
-        return maths.input_gradient(value, self._x, create_graph=self._is_student)
+        return maths.input_gradient(value, self._x, create_graph=self._trained)
 
     def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
         """Gradients by the inputs of the attention at the given pixels, B×D for each matched layer."""

@@ -6,7 +6,8 @@ divergence are the loop's (`jkbench.engine.loop`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from jkbench.models.network import Network
 from jkbench.tasks.task import Training
 
 Terms = Sequence[tuple[str, Tensor]]
+Shown = Tensor | tuple[Tensor, Any]
+"""What `Method.inputs` returns: images, or images and something for the loss."""
 Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
 
 
@@ -69,15 +72,16 @@ class Step:
         student: Network,
         training: Training,
         setting: SignalSettings,
-        inputs: Callable[[Batch], Tensor] = lambda batch: batch.x,
-        modules: Mapping[str, nn.Module] | None = None,
+        inputs: Callable[[Batch], Shown] = lambda batch: batch.x,
+        context: Context | None = None,
         teacher: Network | None = None,
         cache: SignalCache | None = None,
     ) -> None:
         self.student = student
         self.setting = setting
         self.inputs = inputs
-        self.modules = modules or {}
+        self.context = context or Context()
+        self.modules = self.context.modules
         self.teacher = teacher
         self.cache = cache
         self._augmented = training.augment is not None
@@ -87,20 +91,28 @@ class Step:
 
     def __call__(self, loss: Loss, batch: Batch, rate: float) -> Terms:
         """The whole step: read the signals, compute the loss, update the weights."""
+        batch = self.show(batch)
         return self.update(loss(batch, *self.signals(batch)), rate)
+
+    def show(self, batch: Batch) -> Batch:
+        """The batch with what the method shows both networks, and what it hands on to its loss."""
+        version = batch.x._version
+        made = self.inputs(batch)
+        x, extra = made if isinstance(made, tuple) else (made, None)
+        # a method may also write into the images
+        return replace(batch, shown=x if batch.x._version == version else x.clone(), extra=extra)
 
     def signals(self, batch: Batch, record: bool = True) -> tuple[Signals, Signals | None]:
         """Student's and teacher's signals on what the method shows both networks. ``record``: see `Signals`."""
-        version = batch.x._version
-        x = self.inputs(batch)
-        # a method may also write into the images
-        unchanged = x is batch.x and batch.x._version == version and not self._augmented
-        student = Signals(self.student, x, batch.y, self.setting, True, Context(self.modules), record)
+        x = batch.shown if batch.shown is not None else self.show(batch).shown
+        assert x is not None
+        unchanged = x is batch.x and not self._augmented
+        student = Signals(self.student, x, batch.y, self.setting, True, self.context, record)
         if self.teacher is None:
             return student, None
         if unchanged and self.cache is not None:
-            return student, TeacherSignals(self.teacher, batch, self.setting, self.cache)
-        return student, Signals(self.teacher, x, batch.y, self.setting, False)
+            return student, TeacherSignals(self.teacher, batch, self.setting, self.cache, self.context)
+        return student, Signals(self.teacher, x, batch.y, self.setting, False, self.context)
 
     def update(self, terms: Iterable[tuple[str, Tensor]], rate: float) -> Terms:
         """One optimiser step on the sum of the terms. `WrongTerm` where one is wrong, or none is there."""

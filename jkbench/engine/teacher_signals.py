@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from jkbench.engine import environment
-from jkbench.engine.context import SignalSettings
+from jkbench.engine.context import Context, SignalSettings
 from jkbench.engine.images import ImageSet
 from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.engine.signals import Batch, JacobianRows, Peaks, Signals
@@ -145,8 +145,15 @@ class SignalCache:
 class TeacherSignals(Signals):
     """The teacher's signals on unchanged images: cached, or live where they depend on more than the image."""
 
-    def __init__(self, network: Network, batch: Batch, setting: SignalSettings, cache: SignalCache) -> None:
-        super().__init__(network, batch.x, batch.y, setting, is_student=False)
+    def __init__(
+        self,
+        network: Network,
+        batch: Batch,
+        setting: SignalSettings,
+        cache: SignalCache,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__(network, batch.x, batch.y, setting, is_student=False, context=context)
         self._live = Signals(network, batch.x, batch.y, setting, is_student=False)
         self._cache = cache
         self._index = batch.index

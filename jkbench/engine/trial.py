@@ -36,7 +36,9 @@ def run(trial: Trial, where: Where) -> Record:
             trained = trained_networks(trial, where, data)
             ready = make_ready(trial, where.device, data, trained, where.timeout, cache=where.cache)
             metrics, predicted = train_and_score(ready)
-        return record(status="ok", metrics=metrics, predictions=schema.pack_labels(predicted))
+        other = sum(p.numel() for p in ready.deployed.parameters()) if ready.deployed is not ready.student else None
+        told = {"metrics": metrics, "predictions": schema.pack_labels(predicted), "deployed_parameters": other}
+        return record(status="ok", **told)
     except Diverged as error:
         return record(status="diverged", message=str(error))
     except TimedOut as error:
@@ -74,10 +76,10 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     environment.trim()  # memory that training took: scoring has other shapes
     if loop.trace.steps != len(loop):
         raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
-    if not all(bool(value.isfinite().all()) for value in ready.student.state_dict().values()):
+    if not all(bool(value.isfinite().all()) for value in ready.deployed.state_dict().values()):
         raise Diverged("the weights are not finite after the last step")
     noise, draws = task.evaluation.noise, task.evaluation.noise_draws
-    metrics, predicted = scoring.score(ready.student, ready.scored, ready.teaching, noise, draws)
+    metrics, predicted = scoring.score(ready.deployed, ready.scored, ready.teaching, noise, draws)
     if bad := [name for name, value in metrics.items() if value - value != 0]:
         raise Diverged(f"not finite after the last step: {', '.join(bad)}")
     return metrics, predicted

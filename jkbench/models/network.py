@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from jkbench.errors import UserError
 from jkbench.models.vgg import NAMED, VGG
@@ -30,7 +31,7 @@ class Outputs:
 class Network(nn.Module):
     """Body and heads. Without a teacher head, ``teacher_logits`` are the logits themselves."""
 
-    def __init__(self, body: nn.Module, head: nn.Linear, teacher_head: nn.Linear | None = None) -> None:
+    def __init__(self, body: nn.Module, head: nn.Module, teacher_head: nn.Module | None = None) -> None:
         super().__init__()
         self.body = body
         self.head = head
@@ -67,10 +68,7 @@ def before_activations(network: Network) -> Iterator[dict[str, tuple[Tensor, Ten
 
     hooks = []
     for name in network.layers if network.keeps_before else ():
-        layer: nn.Module = network.body.layer(name)  # type: ignore[operator]
-        # torch's and timm's activations are in modules of this name
-        found = [each for each in layer.modules() if type(each).__module__.split(".")[-1].startswith("activation")]
-        for each in found[-1:]:
+        for each in list(filter(_activates, _modules(network, name)))[-1:]:
             hooks += [
                 each.register_forward_pre_hook(partial(take, name)),
                 each.register_forward_hook(partial(put, name)),
@@ -80,6 +78,25 @@ def before_activations(network: Network) -> Iterator[dict[str, tuple[Tensor, Ten
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _modules(network: Network, name: str) -> list[nn.Module]:
+    layer: nn.Module = network.body.layer(name)  # type: ignore[operator]
+    return list(layer.modules())
+
+
+def _activates(module: nn.Module) -> bool:
+    return type(module).__module__.split(".")[-1].startswith("activation")  # where torch and timm have them
+
+
+def norm_before_activation(network: Network, name: str) -> _BatchNorm:
+    """The last batch norm before a layer's last activation, as the modules are written; `UserError` for none."""
+    inside = _modules(network, name)
+    last = max((at for at, module in enumerate(inside) if _activates(module)), default=0)
+    found = [module for module in inside[:last] if isinstance(module, _BatchNorm) and module.affine]
+    if not found:
+        raise UserError(f"no batch norm comes before an activation in {name}", "match other layers")
+    return found[-1]
 
 
 def placed(network: Network, device: torch.device) -> Network:

@@ -17,6 +17,7 @@ PluginType = Literal["method", "dataset"]
 
 _BASE = {"method": "Method", "dataset": "Dataset"}
 _FLAG = (False, "True or False")
+_TERMS: tuple[set[str], str] = (set(), "a set of names of terms")
 _FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
     "method": {
         "cite": ("", "a string"),
@@ -25,6 +26,8 @@ _FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
         "reference": _FLAG,
         "separate_head": _FLAG,
         "starts_pretrained": _FLAG,
+        "auxiliary": _TERMS,
+        "delayed": _TERMS,
     },
     "dataset": {"cite": ("", "a string"), "classes": ((), "a tuple of class names"), "content": ("", "a string"),
                 "fetched": _FLAG},

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from jkbench.engine.loop import Loop, Start
     from jkbench.engine.signals import Batch, Signals
+    from jkbench.engine.step import Shown
+    from jkbench.models.network import Network
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """The weight of a loss term: finite and not negative. The paper's are all 1."""
@@ -55,22 +57,37 @@ class Method(BaseModel):
     """Whether the student has a separate head for the teacher's outputs even where both share their labels."""
 
     starts_pretrained: ClassVar[bool] = False
-    """Whether its `initial` needs a student trained on what the teacher saw; it is skipped where a task has none."""
+    """Whether its `initial` needs a student trained on what the teacher saw; it is skipped where a task has none.
+
+    Without `reference`, it is of the fine-tuning family: ranked in a block of its own."""
+    ranges: ClassVar[Mapping[str, tuple[float, float] | tuple[float, float, str] | None]] = {}
+    """Where a parameter is tuned, (lowest, highest), on a log scale; (lowest, highest, "linear"); or None: never."""
+    auxiliary: ClassVar[set[str]] = set()
+    """Terms that train only the method's own modules."""
+    delayed: ClassVar[set[str]] = set()
+    """Terms that may be zero for many steps."""
 
     def loss(self, batch: Batch, student: Signals, teacher: Signals | None) -> Iterable[tuple[str, Tensor]]:
         """Yield named scalar loss terms, weighted; the engine sums them. ``teacher`` is None in robustness tasks."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
-    def inputs(self, batch: Batch) -> Tensor:
-        """What both networks see, B×C×H×W. By default the images; draw noise from ``batch.noise`` alone."""
+    def inputs(self, batch: Batch) -> Shown:
+        """What both networks see, B×C×H×W. By default the images; draw noise from ``batch.noise`` alone.
+
+        Of two values, the second is for the loss, as ``batch.extra``."""
         return batch.x
 
     def modules(self, student: Signals, teacher: Signals | None) -> Mapping[str, nn.Module]:
         """The method's own modules (regressors, …): trained with the student, read as ``student.modules[name]``.
 
-        Called once, with the signals of one batch, whose shapes it may read.
+        Called once, with the signals of one batch, whose shapes it may read, and of the whole ``subset``.
         """
         return {}
+
+    def deployed(self, student: Network, modules: Mapping[str, nn.Module], teacher: Network | None) -> Network:
+        """The network that is scored and counted: the student, or one that is made of its parts, of the modules' and
+        of those of a copy of the teacher."""
+        return student
 
     def initial(self, start: Start) -> Mapping[str, Tensor]:
         """The student's initial weights: ``start.state`` unless the method is about another start."""

@@ -177,6 +177,9 @@ class Record(Outline):
         "0..1, nll in nats",
     )
     predictions: str | None = Field(default=None, description="predicted labels on the scored images, packed")
+    deployed_parameters: Count | None = Field(
+        default=None, description="parameters of the network that was scored, where it is not the student"
+    )
     curve_steps: list[Count] = Field(default_factory=list, description="steps at which the curves were read")
     curves: dict[Text, list[float]] = Field(default_factory=dict, description="loss terms as weighted, by name")
     data: Annotated[Data, _Shared] | None = None
