@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jkbench.report.grid import Cell, Column, Grid
-from jkbench.statistics import Interval, detectable_difference, max_statistic_test, mean_interval, tie_group
+from jkbench.statistics import (
+    Interval,
+    detectable_gap,
+    gain_test,
+    leading_group,
+    mean_interval,
+    mean_pair_variance,
+    panel,
+)
 from jkbench.tasks.shots import Shots
 
 LEVEL = 0.05
@@ -22,24 +30,37 @@ class Gain:
     """A row's paired difference from the baseline (metric's unit), and its p adjusted for the page's family."""
 
     interval: Interval
-    p: float | None
+    p: float | None = None
+    assumes_normal: bool = False
+    """Tested by a shrunken t; else by sign flips."""
+    short: bool = False
+    """The row lacks seeds: tested beside the others' family, which it does not change."""
 
 
 @dataclass(frozen=True)
-class Gains:
-    """All gains of a page; ``smallest_p`` is what its number of seeds can reach at best, None without a test."""
+class Ties:
+    """What is said of a column's rows: ``tied`` with the best (bold), told from it, or short of seeds (neither)."""
 
-    cells: dict[tuple[str, Column], Gain]
-    smallest_p: float | None
-    seeds: int
-    tests: int
-    exact: bool
+    tied: frozenset[str]
+    behind: frozenset[str]
+    short: frozenset[str]
 
 
-def ties(grid: Grid, column: Column) -> frozenset[str]:
-    """The ranked rows that cannot be told from the best in this column."""
-    inside = tie_group(grid.matrix(grid.ranked, column), LEVEL)
-    return frozenset(label for label, tied in zip(grid.ranked, inside, strict=True) if tied)
+def ties(grid: Grid, column: Column) -> Ties:
+    """The rows of each kind against the best of that kind."""
+    found: dict[str, set[str]] = {"tied": set(), "behind": set(), "short": set()}
+    for rows in grid.rows:
+        if rows.kind.ranked:
+            group = leading_group(grid.matrix(rows.labels, column), step(grid, column), LEVEL)
+            for name, labels in found.items():
+                labels.update(np.array(rows.labels)[getattr(group, name)].tolist())
+    return Ties(**{name: frozenset(labels) for name, labels in found.items()})
+
+
+def step(grid: Grid, column: Column) -> float:
+    """The least by which two accuracies of a column differ: one scored image; 0 where no record says how many."""
+    counts = {r.data.scored_images for label in grid.labels for r in grid.records(label, column.shots) if r.data}
+    return 1 / min(counts) if counts and column.metric.startswith("accuracy") else 0.0
 
 
 def twins(grid: Grid) -> list[tuple[str, ...]]:
@@ -53,43 +74,46 @@ def twins(grid: Grid) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def gains(grid: Grid, baseline: str) -> Gains:
+def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
     """Paired differences from the baseline over common seeds; references have no p, they are outside the family."""
     cells: dict[tuple[str, Column], Gain] = {}
-    family: list[tuple[str, Column]] = []
-    rows = []
-    for label in grid.labels:
-        for column in grid.columns:
-            both = grid.matrix([label, baseline], column)
-            difference = both[0] - both[1]
-            there = difference[~np.isnan(difference)]
-            if label == baseline or not there.size:
-                continue
-            cells[label, column] = Gain(mean_interval(there), None)
-            if there.size >= 2 and label in grid.ranked:
-                family.append((label, column))
-                rows.append(difference)
-    if not family:
-        return Gains(cells, None, 0, 0, True)
-    result = max_statistic_test(np.array(rows), np.random.default_rng(0))
-    for key, p in zip(family, result.p, strict=True):
-        cells[key] = Gain(cells[key].interval, float(p))
-    return Gains(cells, result.smallest_p, result.n, len(family), result.exact)
+    for rows in grid.rows:
+        family: dict[tuple[str, Column], NDArray[np.float64]] = {}
+        for label in rows.labels:
+            for column in grid.columns:
+                both = grid.matrix([label, baseline], column)
+                difference = both[0] - both[1]
+                there = difference[~np.isnan(difference)]
+                if label != baseline and there.size:
+                    cells[label, column] = Gain(mean_interval(there))
+                    family[label, column] = difference
+        if not rows.kind.ranked or not family:
+            continue
+        columns = [column for _, column in family]
+        least = min(step(grid, column) for column in columns)
+        test = gain_test(np.array(list(family.values())), columns, least, np.random.default_rng(0))
+        for key, p, short, flipped in zip(family, test.p, test.short, test.flipped, strict=True):
+            if not np.isnan(p):
+                cells[key] = Gain(cells[key].interval, float(p), not flipped, bool(short))
+    return cells
 
 
-def resolution(grid: Grid, column: Column) -> tuple[float | None, int]:
-    """The smallest difference (metric's unit) that tie groups find with 80 % power, and their comparisons.
+def resolution(grid: Grid, column: Column) -> tuple[float, int, int] | None:
+    """The gap to the best (metric's unit) at which a row leaves the group with 80 % power, and the rows and seeds.
 
-    The standard deviation is pooled over all pairs of ranked rows; Bonferroni over the comparisons with the best,
-    which is Holm's first step.
+    Of the first kind of rows, for the seeds that they share; the deviation is that of all pairs. None where nothing
+    can be tested.
     """
-    matrix = grid.matrix(grid.ranked, column)
-    matrix = matrix[~np.isnan(matrix).all(axis=1)] if matrix.size else matrix
-    comparisons = max(len(matrix) - 1, 1)
-    pairs = [matrix[a] - matrix[b] for a, b in combinations(range(len(matrix)), 2)]
-    if not pairs:
-        return None, comparisons
-    return detectable_difference(np.array(pairs), POWER, LEVEL, comparisons), comparisons
+    matrix = grid.matrix(grid.rows[0].labels, column) if grid.rows and grid.rows[0].kind.ranked else np.empty((0, 0))
+    if not matrix.size:
+        return None
+    rows, seeds = panel(matrix)
+    block = np.unique(matrix[np.ix_(rows, seeds)], axis=0)
+    if min(block.shape) < 2:
+        return None
+    deviation = float(np.sqrt(mean_pair_variance(block)))
+    count, seeds_shared = block.shape
+    return detectable_gap(deviation, count, seeds_shared, POWER, step(grid, column)), count, seeds_shared
 
 
 def usual_n(cells: list[Cell]) -> int | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from jkbench.records.schema import Record
-from jkbench.statistics import Interval, mean_interval
+from jkbench.statistics import Interval, mean_interval, mean_ranks, panel
 from jkbench.tasks.shots import FULL, Shots, size
 from jkbench.tasks.task import Task
 
@@ -75,22 +74,65 @@ class Cell:
         return mean_interval(list(self.values.values())) if self.values else None
 
 
+class Kind(NamedTuple):
+    """Rows that stand together on a page, under a title; ``ranked`` ones are compared with each other."""
+
+    title: str = ""
+    ranked: bool = True
+
+
+PLAIN, REFERENCE = Kind(), Kind("upper references, not ranked:", ranked=False)
+KINDS = (PLAIN, REFERENCE)
+"""In the order of a page."""
+
+
+def kind_of(record: Record) -> Kind:
+    """Where a record's row stands."""
+    return REFERENCE if record.reference else PLAIN
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a kind, best first, with their mean ranks over the ``common`` columns.
+
+    A row that lacks one of these columns, or a seed of the others, is ranked among them on what it has, without an
+    interval, and changes no other rank.
+    """
+
+    kind: Kind
+    labels: tuple[str, ...]
+    common: tuple[Column, ...] = ()
+    ranks: dict[str, Interval] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Grid:
-    """All cells of one task. ``ranked`` rows in order, best first; ``apart`` are the upper references."""
+    """All cells of one task."""
 
-    ranked: tuple[str, ...]
-    apart: tuple[str, ...]
+    rows: tuple[Rows, ...]
     shots: tuple[Shots, ...]
     cells: dict[tuple[str, Shots], list[Record]]
     main: tuple[Block, ...]
-    common: tuple[Column, ...]
-    ranks: dict[str, float]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All rows in the order of the table."""
-        return self.ranked + self.apart
+        return tuple(label for rows in self.rows for label in rows.labels)
+
+    @cached_property
+    def ranked(self) -> frozenset[str]:
+        """The rows that are compared with others of their kind."""
+        return frozenset(label for rows in self.rows if rows.kind.ranked for label in rows.labels)
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The rows that are not compared: upper references."""
+        return tuple(label for label in self.labels if label not in self.ranked)
+
+    @cached_property
+    def ranks(self) -> dict[str, Interval]:
+        """The mean ranks of all rows that have one."""
+        return {label: rank for rows in self.rows for label, rank in rows.ranks.items()}
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -141,27 +183,50 @@ class Grid:
         return sorted(names, key=lambda m: (m.partition("@")[0] != "accuracy", m.partition("@")[0], Column(1, m).noise))
 
 
-def arrange(task: Task, records: Iterable[Record], expected: Iterable[tuple[str, Shots]] = ()) -> Grid:
-    """The grid of a task's records and planned cells.
+def arrange(
+    task: Task,
+    records: Iterable[Record],
+    expected: Iterable[tuple[str, Shots]] = (),
+    kind_of: Callable[[Record], Kind] = kind_of,
+) -> Grid:
+    """The grid of a task's records and planned cells; a row without records is `PLAIN`.
 
     Raises ValueError where two records stand for one (label, shots, seed).
     """
     cells: dict[tuple[str, Shots], list[Record]] = defaultdict(list)
-    references = set()
+    kinds: dict[str, Kind] = {}
     for record in sorted(records, key=lambda r: r.sort_key):
         group = cells[record.label, record.shots]
         if group and group[-1].seed == record.seed:
             raise ValueError(f"two records of {record.label}, {record.shots}, seed {record.seed}")
         group.append(record)
-        if record.reference:
-            references.add(record.label)
+        kinds[record.label] = max(kinds.get(record.label, PLAIN), kind_of(record), key=KINDS.index)
     planned = {*cells, *expected}
-    labels = {label for label, _ in planned}
+    labels = sorted({label for label, _ in planned})
     shots = tuple(sorted({s for _, s in planned}, key=size))
-    main = _main_blocks(task, shots, dict(cells))
-    columns = [column for block in main for column in block.columns]
-    ranked, common, ranks = _rank(sorted(labels - references), columns, dict(cells))
-    return Grid(tuple(ranked), tuple(sorted(references)), shots, dict(cells), main, common, ranks)
+    grid = Grid((), shots, dict(cells), _main_blocks(task, shots, dict(cells)))
+    rows = (_rows(grid, kind, [label for label in labels if kinds.get(label, PLAIN) == kind]) for kind in KINDS)
+    return replace(grid, rows=tuple(part for part in rows if part.labels))
+
+
+def _rows(grid: Grid, kind: Kind, labels: list[str]) -> Rows:
+    """Rows by mean rank; those without any come last, by name."""
+    scored = [label for label in labels if any(grid.cell(label, column).values for column in grid.columns)]
+    if not kind.ranked or not scored:
+        return Rows(kind, tuple(labels))
+    there = [[1.0 if grid.cell(label, column).values else np.nan for column in grid.columns] for label in scored]
+    common = tuple(column for column, taken in zip(grid.columns, panel(there)[1], strict=True) if taken)
+    scores = np.stack([grid.matrix(scored, column) for column in common], axis=1)
+    inside, seeds = panel(scores.mean(axis=1))
+    block = scores[inside][:, :, seeds]
+    ranks = dict(zip(np.array(scored)[inside].tolist(), mean_ranks(block), strict=True))
+    for row in np.flatnonzero(~inside):
+        mine = scores[row][:, seeds]
+        places = 1 + (block > mine).sum(axis=0) + (block == mine).sum(axis=0) / 2
+        if (has := ~np.isnan(mine)).any():
+            ranks[scored[row]] = Interval(float(places[has].mean()), None, int(has.any(axis=0).sum()))
+    order = sorted(labels, key=lambda label: (label not in ranks, ranks[label].mean if label in ranks else 0.0, label))
+    return Rows(kind, tuple(order), common, ranks)
 
 
 def images_per_class(grid: Grid) -> dict[Shots, float]:
@@ -193,25 +258,6 @@ def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shot
     stds |= {Column(1, name).noise for name in names if name.startswith("accuracy@")}
     metrics = [f"accuracy@{std:g}" if std else "accuracy" for std in sorted(stds)]
     return tuple(Block("noise std", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
-
-
-def _rank(
-    labels: list[str], columns: Sequence[Column], cells: dict[tuple[str, Shots], list[Record]]
-) -> tuple[list[str], tuple[Column, ...], dict[str, float]]:
-    """Rows by their mean rank over the columns that all rows with any number have; those without come last."""
-    means: dict[str, dict[Column, float]] = {label: {} for label in labels}
-    for label in labels:
-        for column in columns:
-            found = _cell(cells.get((label, column.shots), []), column.metric).interval
-            if found is not None:
-                means[label][column] = found.mean
-    scored = [label for label in labels if means[label]]
-    common = tuple(column for column in columns if scored and all(column in means[label] for label in scored))
-    table = np.array([[-means[label][column] for column in common] for label in scored])
-    ranks = rankdata(table, axis=0).mean(axis=1) if common else np.zeros(len(scored))
-    ranked = {label: float(rank) for label, rank in zip(scored, ranks, strict=True)} if common else {}
-    order = sorted(labels, key=lambda label: (label not in scored, ranked.get(label, 0.0), label))
-    return order, common, ranked
 
 
 def _cell(records: Sequence[Record], metric: str) -> Cell:

@@ -82,13 +82,12 @@ def _summary(page: Page) -> tuple[Words, ...]:
 
 def index(rows: Sequence[tuple[Words, ...]]) -> Document:
     """The folder's README: a line a task, and how to read its page."""
-    heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not significantly worse"]
+    heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not told from it"]
     reading = [
         "A cell is the **mean over seeds ± half-width of its 95 % t-interval**. It is the last epoch's accuracy, never "
         "the best on test.",
-        "**Bold** rows are not significantly worse than the best of their column (paired t-tests over common seeds, "
-        "Holm, 5 %). Many bold rows mean that more seeds are needed: each page states its minimum detectable "
-        "differences.",
+        "**Bold** rows cannot be told from the best of their column (studentized range over paired seeds, 5 %). Many "
+        "bold rows mean that more seeds are needed: each page states its minimum detectable differences.",
         "All rows of a page share images, teacher, initial student weights, order of batches and number of steps. "
         "Each page checks this from its records.",
         "**Upper references** see more data. They stand below the other rows and are never ranked.",
@@ -113,9 +112,9 @@ def _tied(grid: Grid) -> list[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for block in grid.main:
         for column in block.columns:
-            tied = analysis.ties(grid, column)
-            scored = sum(bool(grid.cell(label, column).values) for label in grid.ranked)
-            names = [label for label in grid.ranked if label in tied]
+            found_here = analysis.ties(grid, column)
+            scored = len(found_here.tied) + len(found_here.behind - found_here.short)
+            names = [label for label in grid.labels if label in found_here.tied]
             words = listed(names) if len(names) <= 3 else f"{len(names)} of {scored} tied"
             along = block.along == "shots"
             where = found.setdefault(("" if along else f"{per_class(block.shots)}, std ", words), [])

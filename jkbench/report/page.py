@@ -11,14 +11,14 @@ from jkbench.report import analysis
 from jkbench.report.caption import protocol, provenance
 from jkbench.report.checks import disagreements, one_protocol
 from jkbench.report.document import Block, Bullets, Section, Span, Table, rich
-from jkbench.report.grid import Grid, arrange
+from jkbench.report.grid import Column, Grid, arrange
 from jkbench.report.tables import further_tables, gain_tables, main_cells, main_table, parameter_table
 from jkbench.report.transfer import Transfer, transfer
 from jkbench.report.wording import LOST, code, listed, plural
 from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Task
 
-BOLD = "Bold: not significantly worse than the best of its column (paired t-tests over common seeds, Holm, 5 %)."
+BOLD = "Bold: cannot be told from the best of its column (studentized range over paired seeds, 5 %)."
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Page:
     task: Task
     records: list[Record]
     grid: Grid
-    gains: analysis.Gains
+    gains: dict[tuple[str, Column], analysis.Gain]
     transfer: Transfer | None
     counts: list[str]
     problems: list[str]
@@ -135,13 +135,17 @@ def _notes(task: Task, grid: Grid) -> list[str]:
     notes = [f"Accuracy in %: {measure}, {over}; only finished trials are averaged.", BOLD]
     if usual == 1:
         notes.append("One seed allows no test: every number is bold.")
-    if not grid.common:
-        notes.append("Rows are in alphabetical order, because no column is complete.")
-    elif len(grid.common) == len(grid.columns):
-        notes.append("Rows are sorted by their mean rank over all columns.")
-    else:
+    common = grid.rows[0].common
+    over = "all columns" if len(common) == len(grid.columns) else plural(len(common), "column")
+    partly = any(rank.half_width is None and rank.n > 1 for rank in grid.ranks.values())
+    notes.append(
+        f"Rows are sorted by their mean rank over {over}"
+        + ("; one that lacks some, by those it has." if partly else ".")
+    )
+    if any(analysis.ties(grid, column).short for column in grid.columns):
         notes.append(
-            f"Rows are sorted by their mean rank over the {plural(len(grid.common), 'column')} that all of them have."
+            "A row that lacks seeds of the others (n =) is never bold, is ranked on the seeds that it has, and changes "
+            "no other row's bold, p or rank."
         )
     if grid.apart:
         notes.append(f"Upper references see more data and are not ranked: {listed(grid.apart)}.")
@@ -174,54 +178,61 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
     return notes
 
 
-def gain_notes(task: Task, grid: Grid, gains: analysis.Gains) -> list[str]:
+def gain_notes(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis.Gain]) -> list[str]:
     """How to read the gains, or why there are none."""
     base = code(task.baseline)
     if task.baseline not in grid.labels:
         return [f"There is no row {base}, so there are no gains."]
-    if not gains.cells:
+    if not gains:
         return [f"No other row shares a seed with {base}, so there are no gains."]
     notes = [
         f"Paired difference from {base} over common seeds, in points of accuracy, ± half-width of its 95 % t-interval."
     ]
-    if gains.smallest_p is None:
+    tested = [gain for gain in gains.values() if gain.p is not None]
+    if not tested:
         return [*notes, "One seed allows neither an interval nor a test."]
-    how = "exact" if gains.exact else "randomised"
-    notes.append(
-        f"p: {how} sign-flip test with the maximum statistic over {plural(gains.seeds, 'seed')}, adjusted for all "
-        f"{plural(gains.tests, 'comparison')} on this page. Bold: p below 0.05."
-    )
-    if gains.smallest_p >= analysis.LEVEL:
-        notes.append(
-            f"With {plural(gains.seeds, 'seed')} the smallest attainable p is {gains.smallest_p:.4g}, so no gain can "
-            "be significant; use at least 6 seeds."
+    family = [gain for gain in tested if not gain.short] or tested
+    how = []
+    if any(not gain.assumes_normal for gain in family):
+        how.append("exact sign flips with the maximum statistic, valid if differences are symmetric around zero")
+    if any(gain.assumes_normal for gain in family):
+        how.append(
+            "a t-test with variances shrunk towards their mean and Holm's steps, which assumes normal differences"
         )
+    notes.append(
+        f"p: {'; with fewer than 6 seeds '.join(how)}; adjusted for all {plural(len(family), 'comparison')} on this "
+        "page. Bold: p below 0.05."
+    )
     return notes
 
 
 def resolution(grid: Grid) -> list[str]:
     """The smallest differences that the table can detect."""
-    sentences, counts = [], set()
+    sentences, rows, seeds = [], set[int](), set[int]()
     for block in grid.main:
         parts = []
         for column in block.columns:
-            found, comparisons = analysis.resolution(grid, column)
-            if found is not None:
+            if (found := analysis.resolution(grid, column)) is not None:
+                gap, compared, n = found
                 where = f"at {per_class(column.shots)}" if block.along == "shots" else f"at std {column.noise:g}"
-                parts.append(f"{'more than 100' if found > 1 else f'{100 * found:.2f}'} points {where}")
-                counts.add(comparisons)
+                parts.append(f"{'more than 100' if gap > 1 else f'{100 * gap:.2f}'} points {where}")
+                rows.add(compared)
+                seeds.add(n)
         if parts:
             regime = "" if block.along == "shots" else f", {per_class(block.shots)}"
             sentences.append(f"Minimum detectable difference (80 % power){regime}: {', '.join(parts)}.")
     if not sentences:
         return ["None: a test needs two seeds and two rows."]
-    many = "–".join(map(str, sorted({min(counts), max(counts)})))
     return [
         *sentences,
-        "Smaller differences may go undetected. Method: paired t-test at 5 %, Bonferroni-corrected for "
-        f"{many} {'comparison' if many == '1' else 'comparisons'} with the best row; the standard deviation of paired "
-        "differences is pooled over all pairs of rows and estimated from these seeds.",
+        f"Smaller gaps to the best row may go undetected. By the rule of the bold cells, for {_span(rows)} rows and "
+        f"{_span(seeds)} seeds; the standard deviation of paired differences is that of all pairs of rows, estimated "
+        "from these seeds.",
     ]
+
+
+def _span(counts: set[int]) -> str:
+    return "–".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def _counts(chosen: Chosen, grid: Grid) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from jkbench.records.schema import Record
 from jkbench.report import analysis
 from jkbench.report.document import Entry, Group, Head, Table, table
-from jkbench.report.grid import END, Block, Cell, Column, Grid, noise_blocks
+from jkbench.report.grid import END, Block, Cell, Column, Grid, Rows, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
@@ -25,7 +25,9 @@ def main_table(task: Task, grid: Grid, block: Block) -> Table:
     costs = ["ms a step", f"× {code(task.baseline)}", "seconds", "peak MiB", "parameters"] if shots is not None else []
 
     def row(label: str) -> list[Entry]:
-        cells = [_entry(grid.cell(label, column), usual, 100.0, bold=label in tied[column]) for column in block.columns]
+        cells = [
+            _entry(grid.cell(label, column), usual, 100.0, bold=label in tied[column].tied) for column in block.columns
+        ]
         return [*cells, *(_costs(grid, label, shots, task.baseline) if shots is not None else [])]
 
     name = _named("accuracy", block)
@@ -41,14 +43,13 @@ def of_rows(
     there: Container[str] | None = None,
     notes: Sequence[str] = (),
 ) -> Table:
-    """A table with a row a method, upper references below; of the rows in ``there`` where that is given."""
+    """A table with a row a method, a group a kind of rows; of the rows in ``there`` where that is given."""
 
-    def group(labels: Sequence[str], title: str = "") -> Group:
-        shown = [label for label in labels if there is None or label in there]
-        return Group(tuple((Entry(code(label)), *row(label)) for label in shown), title)
+    def group(rows: Rows) -> Group:
+        shown = [label for label in rows.labels if there is None or label in there]
+        return Group(tuple((Entry(code(label)), *row(label)) for label in shown), rows.kind.title)
 
-    ranked, apart = group(grid.ranked), group(grid.apart, "upper references, not ranked:")
-    groups = tuple(part for part in (ranked, apart) if part.rows)
+    groups = tuple(part for part in map(group, grid.rows) if part.rows)
     return Table(title, (Head("method", "left"), *columns), groups, tuple(notes), name)
 
 
@@ -97,12 +98,12 @@ def _costs(grid: Grid, label: str, shots: Shots, baseline: str) -> list[Entry]:
     ]
 
 
-def gain_tables(task: Task, grid: Grid, gains: analysis.Gains) -> list[Table]:
+def gain_tables(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis.Gain]) -> list[Table]:
     """Gains over the baseline, a table a block; significant ones in bold."""
-    usual = max((gain.interval.n for gain in gains.cells.values()), default=None)
+    usual = max((gain.interval.n for gain in gains.values()), default=None)
 
     def entry(label: str, column: Column) -> Entry:
-        gain = gains.cells.get((label, column))
+        gain = gains.get((label, column))
         if gain is None:
             return Entry(DASH)
         found = gain.interval
@@ -114,7 +115,7 @@ def gain_tables(task: Task, grid: Grid, gains: analysis.Gains) -> list[Table]:
 
     tables = []
     for block in grid.main:
-        compared = {label for label, column in gains.cells if column in block.columns}
+        compared = {label for label, column in gains if column in block.columns}
 
         def row(label: str, block: Block = block) -> list[Entry]:
             return [entry(label, column) for column in block.columns]

@@ -12,8 +12,9 @@ from jkbench.tasks.shots import Shots
 
 COLUMNS = [
     "task", "task_version", "protocol", "label", "method", "reference", "shots", "metric", "n", "mean", "half_width",
-    "in_tie_group", "gain", "gain_half_width", "gain_n", "gain_p", "mean_rank", "diverged", "failed", "out_of_memory",
-    "timed_out", "step_ms", "seconds", "peak_memory_mb", "trainable_parameters", "timed_alone",
+    "in_tie_group", "behind_best", "gain", "gain_half_width", "gain_n", "gain_p", "mean_rank", "mean_rank_half_width",
+    "diverged", "failed", "out_of_memory", "timed_out", "step_ms", "seconds", "peak_memory_mb", "trainable_parameters",
+    "timed_alone",
 ]  # fmt: skip
 TRANSFER_COLUMNS = [
     "below_baseline", "below_baseline_low", "below_baseline_high", "images_to_baseline", "images_to_baseline_low",
@@ -44,7 +45,7 @@ def tidy(page: Page) -> pd.DataFrame:
             line = {"task": page.task.name, "task_version": page.task.version, "protocol": page.task.protocol}
             line |= _identity(grid, label, column) | _value(grid, label, column) | costs[label, column.shots]
             if column in tied and label in grid.ranked:
-                line["in_tie_group"] = label in tied[column]
+                line |= {"in_tie_group": label in tied[column].tied, "behind_best": label in tied[column].behind}
             lines.append(line | _gain(page, label, column) | _transfer(page, label, column))
     names = COLUMNS if page.transfer is None else [*COLUMNS, *TRANSFER_COLUMNS]
     return pd.DataFrame(lines, columns=names).astype(object)
@@ -58,7 +59,8 @@ def _identity(grid: Grid, label: str, column: Column) -> dict[str, object]:
         "reference": label in grid.apart,
         "shots": column.shots,
         "metric": column.metric,
-        "mean_rank": grid.ranks.get(label),
+        "mean_rank": None if (rank := grid.ranks.get(label)) is None else rank.mean,
+        "mean_rank_half_width": None if rank is None else rank.half_width,
     }
 
 
@@ -73,7 +75,7 @@ def _value(grid: Grid, label: str, column: Column) -> dict[str, object]:
 
 
 def _gain(page: Page, label: str, column: Column) -> dict[str, object]:
-    gain = page.gains.cells.get((label, column))
+    gain = page.gains.get((label, column))
     if gain is None:
         return {}
     found = gain.interval

@@ -45,7 +45,7 @@ def panels(page: Page) -> list[Points]:
 
 
 def _gains(page: Page) -> Points:
-    return {key: gain.interval for key, gain in page.gains.cells.items()}
+    return {key: gain.interval for key, gain in page.gains.items()}
 
 
 def _drift(page: Page) -> Points:

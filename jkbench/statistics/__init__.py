@@ -7,7 +7,7 @@ Randomness comes only from a generator that the caller hands in. What was simula
 from jkbench.statistics.across import Estimate, interquartile_mean, probability_of_improvement
 from jkbench.statistics.curves import Reached, first_reached, reach
 from jkbench.statistics.gains import GainTest, gain_test
-from jkbench.statistics.groups import Group, leading_group, panel
+from jkbench.statistics.groups import Group, leading_group, mean_pair_variance, panel
 from jkbench.statistics.images import McNemar, TwoWay, mcnemar, two_way_interval
 from jkbench.statistics.intervals import (
     Interval,
@@ -44,6 +44,7 @@ __all__ = [
     "max_statistic_test",
     "mcnemar",
     "mean_interval",
+    "mean_pair_variance",
     "mean_ranks",
     "panel",
     "power_of_paired_t",

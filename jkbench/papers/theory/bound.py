@@ -30,7 +30,7 @@ def recorded(task: Task, index: Index, loaded: RecordSet, label: str) -> Recorde
     """The row's gains over the task's baseline, in points, and its accuracies, from current records on test images."""
     chosen = choose(task, index, loaded, labels=[label, task.baseline])
     records, _ = one_protocol(task, chosen.records)
-    cells = analysis.gains(arrange(task, records), task.baseline).cells
+    cells = analysis.gains(arrange(task, records), task.baseline)
     gains = {
         column.shots: gain.interval.scaled(100)
         for (row, column), gain in cells.items()
