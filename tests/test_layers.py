@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +52,10 @@ def imports(path: Path, inside: bool = True) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "jkbench" else {node.module}
-            )
-            found |= names
+            for inner in (f"{node.module}.{alias.name}" for alias in node.names):
+                there = PACKAGE.parent / inner.replace(".", "/")
+                is_module = there.is_dir() or there.with_suffix(".py").is_file()
+                found.add(inner if is_module or node.module == "jkbench" else node.module)
     return found
 
 
@@ -105,22 +106,54 @@ assert not any(name.partition('.')[0] == 'torch' for name in sys.modules)
     assert (tmp_path / "digits-fewshot.md").exists()
 
 
-@pytest.mark.parametrize("room", ["report", "papers"])
-def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
-    """Imports in functions and those that only type checkers read count too."""
-    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in modules()}
-    arrows: dict[str, set[str]] = {}
-    for name, path in paths.items():
-        if name.startswith(f"jkbench.{room}.") and path.stem != "__init__":
-            nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-            read = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
-            arrows[name] = {other for other in read | {str(node.module) for node in nodes} if other in paths}
-    assert len(arrows) > 5
-    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError, which names the circle
+def arrows(rooms: bool) -> dict[str, set[str]]:
+    """What each file (each room) imports of the others, in its functions too; not what only type checkers read."""
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in modules()
+    }
+    room = {name: name.split(".")[1] if rooms else name for name in names}
+    found: dict[str, set[str]] = {each: set() for each in room.values()}
+    for name, path in names.items():
+        found[room[name]] |= {room[other] for other in imports(path) if other in names} - {room[name]}
+    return found
 
 
-def test_files_stay_under_400_lines() -> None:
-    long = {path.name: count for path in modules() if (count := len(path.read_text().splitlines())) > 400}
+@pytest.mark.parametrize("rooms", [True, False], ids=["rooms", "files"])
+def test_nothing_is_imported_in_a_circle(rooms: bool) -> None:
+    found = arrows(rooms)
+    assert len(found) > 10
+    graphlib.TopologicalSorter(found).prepare()  # raises CycleError, which names the circle
+
+
+def test_contributing_states_the_floors() -> None:
+    said = " → ".join("/".join(sorted(floor)) for floor in reversed(FLOORS))
+    text = " ".join((PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    assert f"Imports go one way: {said}." in text, f"write in CONTRIBUTING.md: {said}"
+
+
+def test_contributing_names_files_that_exist() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:jkbench|tests|docs|benchmarks|methods|datasets)/[\w./-]*)`", text))
+    assert len(named) > 30
+    assert not [name for name in named if "my_" not in name and not (PACKAGE.parent / name).exists()]
+
+
+def test_few_modules_lie_loose() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
+
+
+def test_files_stay_under_400_lines_and_functions_under_60() -> None:
+    total, long = 0, {}
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        total += (count := len(text.splitlines()))
+        if count >= 400:
+            long[path.name] = count
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno >= 60:
+                long[f"{path.name}: {node.name}"] = node.end_lineno - node.lineno + 1
+    print(f"jkbench/*.py: {total} lines")
     assert long == {}
 
 
