@@ -130,13 +130,7 @@ def make_ready(
     student = build_student(data, trial, method)
     initial = copy.deepcopy(student.state_dict())
     initial_hash = _common_hash(initial)
-    started_from: list[TrainedNetwork] = []
-
-    def pretrained() -> Mapping[str, Tensor]:
-        started_from.append(trained("student"))
-        return _pretrained(task, started_from[0], initial)
-
-    started = method.initial(Start(initial, pretrained))
+    started, started_from = _start(method, task, trained, initial)
     student.load_state_dict(started)
     placed(student, device)
     lent = None if teacher is None else teacher.copy()
@@ -169,8 +163,22 @@ def make_ready(
         teaching=taught,
         data=_counted(task, data, train, scored),
         pairing=schema.Pairing(subset=subset_hash, initial=initial_hash, order=batches.order_hash),
-        started_from=started_from[0] if started_from else None,
+        started_from=started_from,
     )
+
+
+def _start(
+    method: Method, task: Task, trained: Networks, initial: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], TrainedNetwork | None]:
+    """The weights that the method starts from, and the pre-trained student where it asked for that."""
+    used: list[TrainedNetwork] = []
+
+    def pretrained() -> Mapping[str, Tensor]:
+        used.append(trained("student"))
+        return _pretrained(task, used[0], initial)
+
+    started = method.initial(Start(initial, pretrained))
+    return started, used[0] if used else None
 
 
 def _everywhere(signals: SignalCache, name: str) -> Tensor | None:
