@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 LENGTH = 16
+RANGES = "ranges"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -33,13 +34,29 @@ def of_parts(parts: Iterable[bytes | memoryview]) -> str:
 def of_source(source: str) -> str:
     """A hash of what Python source does: comments, layout and docstrings do not count.
 
-    Source that does not parse is hashed as text.
+    Nor do the ``ranges`` of a method (see `jkbench.plugins.method`), unless its code reads them: they say where a
+    parameter may be tuned, and change no number. Source that does not parse is hashed as text.
     """
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return of_bytes(source.encode())
+    if not any(isinstance(node, ast.Attribute) and node.attr == RANGES for node in ast.walk(tree)):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                node.body = [each for each in node.body if not declares(each, RANGES)]
     return of_bytes(_dump(tree).encode())
+
+
+def declares(statement: ast.stmt, name: str) -> bool:
+    """Whether a statement of a class assigns a dict that is written out to this name."""
+    match statement:
+        case (
+            ast.Assign(targets=[ast.Name(id=found)], value=ast.Dict())
+            | ast.AnnAssign(target=ast.Name(id=found), value=ast.Dict())
+        ):
+            return found == name
+    return False
 
 
 def _dump(node: object) -> str:

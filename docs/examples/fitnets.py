@@ -8,6 +8,7 @@ from jkbench import Method, Weight, cross_entropy, squared_error
 class FitNets(Method):
     ce: Weight = 1.0
     hint: Weight = 0.1
+    ranges = {"hint": (1e-3, 10.0)}
 
     def modules(self, student, teacher):
         mine, theirs = student.features("last")[0], teacher.features("last")[0]

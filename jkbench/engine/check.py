@@ -125,6 +125,7 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
         return
     try:
         defaults = parameters.validate(plugin, {})
+        parameters.tunable(plugin)
         load(plugin)(**defaults)
     except (Exception, SystemExit) as error:
         yield Finding("its parameters have types, defaults and bounds", False, _told(error))

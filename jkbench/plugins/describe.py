@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +28,7 @@ _FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
         "reference": _FLAG,
         "separate_head": _FLAG,
         "starts_pretrained": _FLAG,
+        "ranges": ({}, "a dict from parameters to ranges"),
         "auxiliary": _TERMS,
         "delayed": _TERMS,
     },
@@ -120,6 +123,7 @@ def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
     wrong = ", ".join(sorted(set(facts.get("tasks", ())) - set(FAMILIES)))
     if wrong:
         raise Unreadable(node.lineno, f"tasks names {wrong}: kinds of task are {', '.join(FAMILIES)}")
+    _check_ranges(classes, facts.get("ranges", {}), parameters)
     documentation = ast.get_docstring(tree) or ast.get_docstring(node) or ""
     described = replace(
         plugin, class_name=node.name, line=node.lineno, summary=documentation.strip().split("\n")[0], facts=facts,
@@ -150,6 +154,29 @@ def _read_body(node: ast.ClassDef, facts: dict[str, Any], parameters: dict[str, 
                 parameters.pop(key, None)
             elif not key.startswith("_"):
                 parameters[key] = _parameter(statement)
+
+
+def _check_ranges(classes: list[ast.ClassDef], ranges: dict[str, Any], parameters: Container[str]) -> None:
+    """`Unreadable` with its line where a range is not one, is empty or reversed, or is of no parameter."""
+    written = [each.value for node in classes for each in node.body if hashing.declares(each, hashing.RANGES)]  # type: ignore[attr-defined]
+    lines = {key.value: key.lineno for value in reversed(written) for key in value.keys}
+    for name, given in ranges.items():
+        wrong = ""
+        if name not in parameters:
+            wrong = "there is no such parameter"
+        elif given is not None:
+            low, high, *scale = given if isinstance(given, tuple) and len(given) in (2, 3) else (None, None)
+            if not all(isinstance(end, int | float) and isfinite(end) for end in (low, high)) or scale not in (
+                [],
+                ["linear"],
+            ):
+                wrong = f'{given!r} is not (low, high), (low, high, "linear") or None'
+            elif not low < high:
+                wrong = f"{low} to {high} is empty or reversed"
+            elif not scale and low <= 0:
+                wrong = f'a log scale starts above 0, not at {low}: add "linear", or start higher'
+        if wrong:
+            raise Unreadable(lines.get(name, classes[0].lineno), f"ranges of {name!r}: {wrong}")
 
 
 def _literal(node: ast.expr, name: str) -> Any:

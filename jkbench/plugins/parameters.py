@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,6 +89,37 @@ def _field(path: Path, parameter: Parameter) -> tuple[Any, Any]:
                 f"types and defaults are written with {', '.join(_NAMES)} and constants",
             ) from None
     return values[0], values[1]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a parameter is tuned, both ends included; on a log scale or a linear one."""
+
+    low: float
+    high: float
+    log: bool = True
+
+
+_USUAL = {"Weight": Range(1e-4, 1e2), "Deviation": Range(1e-3, 1e1)}
+
+
+def tunable(plugin: Plugin) -> dict[str, Range]:
+    """The range of each parameter that can be tuned: as the method's ``ranges`` say, or of a `Weight` or `Deviation`.
+
+    `UserError` with file:line where the parameter does not take an end of its range.
+    """
+    found = {}
+    for parameter in plugin.parameters:
+        given = plugin.facts["ranges"].get(parameter.name, ())
+        usual = _USUAL.get(parameter.annotation)
+        if given:
+            low, high, *linear = given
+            found[parameter.name] = Range(low, high, log=not linear)
+            for end in (low, high):
+                validate(plugin, {parameter.name: end}, f"{plugin.path}:{parameter.line}: its range")
+        elif given is not None and usual:
+            found[parameter.name] = usual
+    return found
 
 
 def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str, Any]:
