@@ -139,6 +139,16 @@ def test_contributing_names_files_that_exist() -> None:
     assert not [name for name in named if "my_" not in name and not (PACKAGE.parent / name).exists()]
 
 
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.name)
+    del found["Workers"]  # every back end has its own
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
 def test_few_modules_lie_loose() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8
 

@@ -10,7 +10,7 @@ from scipy import stats
 from jkbench.statistics import max_statistic_test
 from jkbench.statistics.gains import gain_test, shrunken_t
 from jkbench.statistics.images import two_way_interval
-from jkbench.statistics.planning import detectable_gap, prediction_intervals
+from jkbench.statistics.power import detectable_gap, prediction_intervals
 from jkbench.statistics.ranks import mean_ranks
 from simulated.tables import Floats, equal_rows
 from simulated.ties import chosen

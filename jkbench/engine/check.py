@@ -205,10 +205,10 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     index = Index({"method": {**found.methods(), plugin.name: plugin}, "dataset": found.datasets()})
     trial = planning.make(task, index, plugin.name, seeds=[0]).trials[0]
     data = image_sets.of_task(task, trial.datasets)
-    references = _references(task, index, data)
+    trained = _trained_networks(task, index, data)
     try:
-        first = _train(trial, data, references, global_seed=1)
-        second = _train(trial, _other_test_labels(data), references, global_seed=2)
+        first = _train(trial, data, trained, global_seed=1)
+        second = _train(trial, _other_test_labels(data), trained, global_seed=2)
     except WrongTerm as error:
         yield Finding(_TERMS, False, str(error))
         return
@@ -235,7 +235,7 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     yield Finding("the global random state is untouched", not first.global_state_moved)
 
 
-def _references(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNetwork]:
+def _trained_networks(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNetwork]:
     if task.teacher is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="jkbench-check-") as folder:
@@ -261,13 +261,13 @@ def _global_state() -> tuple[Any, ...]:
     return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index]
 
 
-def _train(trial: Trial, data: TaskData, references: dict[str, TrainedNetwork], global_seed: int) -> _Run:
+def _train(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork], global_seed: int) -> _Run:
     environment.prepare()
     run = _Run(set(trial.row.plugin.facts["auxiliary"]))
     put_back = _set_global(global_seed)
     try:
         before = _global_state()
-        ready = make_ready(trial, torch.device("cpu"), data, references.__getitem__, kind=_Watched)
+        ready = make_ready(trial, torch.device("cpu"), data, trained.__getitem__, kind=_Watched)
         loop = ready.loop
         assert isinstance(loop, _Watched)
         loop.watched = run

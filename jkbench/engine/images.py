@@ -94,27 +94,27 @@ class LoadedDataset:
 _WHOLE: dict[tuple[Path, str, int | None], LoadedDataset] = {}
 
 
-def _whole(source: Plugin, size: int | None) -> LoadedDataset:
+def _whole(plugin: Plugin, size: int | None) -> LoadedDataset:
     """A whole data set, loaded once a process."""
-    key = (source.path, source.code, size)
+    key = (plugin.path, plugin.code, size)
     if key not in _WHOLE:
-        _WHOLE[key] = _load(source, size)
+        _WHOLE[key] = _load(plugin, size)
     return _WHOLE[key]
 
 
-def _load(source: Plugin, size: int | None) -> LoadedDataset:
-    plugin = load(source)
-    if size is not None and "size" not in plugin.model_fields:
-        raise UserError(f"data set {source.name!r} has images of one size", "leave size out of the task")
-    dataset = plugin() if size is None else plugin(size=size)
+def _load(plugin: Plugin, size: int | None) -> LoadedDataset:
+    kind = load(plugin)
+    if size is not None and "size" not in kind.model_fields:
+        raise UserError(f"data set {plugin.name!r} has images of one size", "leave size out of the task")
+    dataset = kind() if size is None else kind(size=size)
     try:
         splits = dict(dataset.load())
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"data set {source.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
-    arrays.check(source.name, splits, len(dataset.classes))
-    arrays.check_every_class(source.name, splits, len(dataset.classes))
+        raise UserError(f"data set {plugin.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    arrays.check(plugin.name, splits, len(dataset.classes))
+    arrays.check_every_class(plugin.name, splits, len(dataset.classes))
     splits = {name: arrays.canonical(split) for name, split in splits.items()}
     return LoadedDataset(splits, tuple(dataset.classes), content_hash.content(splits))
 
@@ -124,14 +124,14 @@ def forget() -> None:
     _WHOLE.clear()
 
 
-def images(source: Plugin, wanted: Images) -> LoadedDataset:
+def images(plugin: Plugin, wanted: Images) -> LoadedDataset:
     """The data set's canonical splits, of the classes that a task wants. `UserError` where it has no such class."""
-    whole = _whole(source, wanted.size)
+    whole = _whole(plugin, wanted.size)
     if wanted.classes is None:
         return whole
     beyond = [label for label in wanted.classes if label >= len(whole.classes) or label < 0]
     if beyond:
-        raise UserError(f"{source.name} has classes 0..{len(whole.classes) - 1}; the task asks for {beyond}")
+        raise UserError(f"{plugin.name} has classes 0..{len(whole.classes) - 1}; the task asks for {beyond}")
     splits = {name: split.of_classes(wanted.classes) for name, split in whole.splits.items()}
     return LoadedDataset(splits, tuple(whole.classes[label] for label in wanted.classes), whole.content)
 

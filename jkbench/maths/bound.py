@@ -15,7 +15,7 @@ from torch import Tensor
 PART = 1024
 """Points of either set whose distances are taken at once: at most 4 MiB of them, whatever the sets hold."""
 
-Told = Callable[[int, int], None]
+OnPart = Callable[[int, int], None]
 """Is told after each block of distances: blocks that are done, and all."""
 
 
@@ -28,7 +28,7 @@ class Points(Protocol):
 
 
 def _blocks(
-    a: Points, b: Points, size: int, told: Told | None, half: bool = False
+    a: Points, b: Points, size: int, told: OnPart | None, half: bool = False
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Distances block by block: places in a, places in b, distances. ``half``: each pair of one set's parts once."""
     starts = [
@@ -45,7 +45,7 @@ def _blocks(
             told(done, len(starts))
 
 
-def nearest(source: Points, target: Points, size: int = PART, told: Told | None = None) -> Tensor:
+def nearest(source: Points, target: Points, size: int = PART, told: OnPart | None = None) -> Tensor:
     """The distance of each source point to the nearest target point: n×D, m×D → n.
 
     No more than ``size`` points of either set, and their distances, are in memory at once.
@@ -57,12 +57,12 @@ def nearest(source: Points, target: Points, size: int = PART, told: Told | None 
     return found
 
 
-def hausdorff(source: Points, target: Points, size: int = PART, told: Told | None = None) -> float:
+def hausdorff(source: Points, target: Points, size: int = PART, told: OnPart | None = None) -> float:
     """H(A, B) = sup_{a∈A} inf_{b∈B} ‖a − b‖, one-sided: n×D, m×D → distance."""
     return float(nearest(source, target, size, told).max())
 
 
-def lipschitz(values: Tensor, points: Points, size: int = PART, told: Told | None = None) -> float:
+def lipschitz(values: Tensor, points: Points, size: int = PART, told: OnPart | None = None) -> float:
     """The largest slope |rho(a) − rho(b)| / ‖a − b‖ over all pairs: values n, points n×D. A lower estimate of K: of
     these points alone, and points that coincide are left out."""
     blocks = _blocks(points, points, size, told, half=True)
@@ -70,7 +70,7 @@ def lipschitz(values: Tensor, points: Points, size: int = PART, told: Told | Non
 
 
 def lipschitz_between(
-    values: Tensor, points: Points, other_values: Tensor, others: Points, size: int = PART, told: Told | None = None
+    values: Tensor, points: Points, other_values: Tensor, others: Points, size: int = PART, told: OnPart | None = None
 ) -> float:
     """As `lipschitz`, over the pairs of a point of one set (n) and a point of the other (m)."""
     blocks = _blocks(points, others, size, told)

@@ -100,7 +100,7 @@ class InputGradient(Function):
         return by_gradient, by_weight, None, None
 
 
-class Statistics(Function):
+class BatchStatistics(Function):
     """Mean and reciprocal deviation of each channel, 1×C×1…: both differentiable by the input B×C×….
 
     Its own function because `torch.var_mean` takes about ten times as long on CPU as these two means.

@@ -41,12 +41,12 @@ from jkbench.models.batchnorm import norms, unmoved
 from jkbench.models.double_backward import (
     AffineByInput,
     AffineByParameters,
+    BatchStatistics,
     ConvolutionByInput,
     ConvolutionByWeight,
     Join,
     MaxPool,
     Relu,
-    Statistics,
 )
 
 
@@ -195,7 +195,7 @@ def _batch_norm(
     if training or running_mean is None or running_var is None:
         if call.given._version != call.given_version:
             raise RuntimeError("the input of a batch norm was changed in place: its statistics are lost")
-        mean, deviation = Statistics.apply(call.given, eps)
+        mean, deviation = BatchStatistics.apply(call.given, eps)
     else:
         flat = [-1] + [1] * (input.ndim - 2)
         mean, deviation = running_mean.clone().view(flat), (running_var + eps).rsqrt().view(flat)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jkbench.report.figures import GREY, Style, dress, hold, legend, means, sideways, style
-from jkbench.report.grid import Block, Column, Grid, images_per_class
+from jkbench.report.grid import Column, ColumnBlock, Grid, images_per_class
 from jkbench.report.page import Page
 from jkbench.statistics import Interval
 from jkbench.tasks.shots import FULL, per_class
@@ -54,7 +54,7 @@ def left_out(page: Page) -> str:
     )
 
 
-def blocks(grid: Grid) -> list[Block]:
+def blocks(grid: Grid) -> list[ColumnBlock]:
     """The blocks that have anything to draw."""
     return [block for block in grid.main if any(grid.cell(r, c).values for r in grid.labels for c in block.columns)]
 
@@ -82,7 +82,7 @@ def draw(page: Page) -> Figure:
     return figure
 
 
-def _panel(panel: Axes, grid: Grid, rows: Sequence[str], block: Block) -> list[Interval]:
+def _panel(panel: Axes, grid: Grid, rows: Sequence[str], block: ColumnBlock) -> list[Interval]:
     along = block.along == "shots"
     places = regime_places(grid) if along else [column.noise for column in block.columns]
     points = {

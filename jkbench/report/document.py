@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Style = Literal["strong", "emphasis", "link"]
+SpanStyle = Literal["strong", "emphasis", "link"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Span:
     """A piece of text that is strong, emphasised, or a link to ``target``."""
 
     text: str
-    style: Style
+    style: SpanStyle
     target: str = ""
 
 
@@ -40,7 +40,7 @@ def rich(template: str, **values: object) -> Words:
     end = 0
     for found in _MARKS.finditer(template):
         pieces.append(template[end : found.start()].format(**values))
-        style: Style = "strong" if found["strong"] else "emphasis" if found["emphasis"] else "link"
+        style: SpanStyle = "strong" if found["strong"] else "emphasis" if found["emphasis"] else "link"
         pieces.append(Span(found[style].format(**values), style, (found["target"] or "").format(**values)))
         end = found.end()
     return (*pieces, template[end:].format(**values))
@@ -81,14 +81,14 @@ class Head:
     over: str = ""
 
 
-Row = tuple[Entry, ...]
+TableRow = tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows that belong together, under a title where they have one."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     title: str = ""
 
 
@@ -98,12 +98,12 @@ class Table:
 
     title: str
     heads: tuple[Head, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
     notes: tuple[Words, ...] = ()
     name: str = ""
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         """The rows of all groups."""
         return [row for group in self.groups for row in group.rows]
 
@@ -122,7 +122,7 @@ def table(
         for at, head in enumerate(heads)
     )
     cells = (tuple(cell if isinstance(cell, Entry) else Entry(cell) for cell in row) for row in rows)
-    return Table(title, tuple(columns), (Group(tuple(cells)),), tuple(notes), name)
+    return Table(title, tuple(columns), (RowGroup(tuple(cells)),), tuple(notes), name)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Column(NamedTuple):
         return float(self.metric.partition("@")[2] or 0)
 
 
-class Block(NamedTuple):
+class ColumnBlock(NamedTuple):
     """Columns that stand side by side, along regimes ("shots") or along noise ("noise std")."""
 
     along: str
@@ -112,7 +112,7 @@ class Grid:
     rows: tuple[Rows, ...]
     shots: tuple[Shots, ...]
     cells: dict[tuple[str, Shots], list[Record]]
-    main: tuple[Block, ...]
+    main: tuple[ColumnBlock, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -241,23 +241,25 @@ def images_per_class(grid: Grid) -> dict[Shots, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def noise_blocks(grid: Grid) -> list[Block]:
+def noise_blocks(grid: Grid) -> list[ColumnBlock]:
     """Accuracy under noise, a block a regime, where records hold it."""
     noisy = [m for m in grid.metrics if m == "accuracy" or (m.startswith("accuracy@") and Column(1, m).noise)]
     if len(noisy) < 2:
         return []
-    return [Block("noise std", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
+    return [ColumnBlock("noise std", shots, tuple(Column(shots, metric) for metric in noisy)) for shots in grid.shots]
 
 
-def _main_blocks(task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shots], list[Record]]) -> tuple[Block, ...]:
+def _main_blocks(
+    task: Task, shots: Sequence[Shots], cells: dict[tuple[str, Shots], list[Record]]
+) -> tuple[ColumnBlock, ...]:
     """Accuracy in every regime; where the columns run along noise, a block a regime."""
     if task.family.along == "shots":
-        return (Block("shots", None, tuple(Column(s, "accuracy") for s in shots)),) if shots else ()
+        return (ColumnBlock("shots", None, tuple(Column(s, "accuracy") for s in shots)),) if shots else ()
     stds = {float(std) for std in task.evaluation.noise} | {0.0}
     names = {name for group in cells.values() for record in group for name in record.metrics}
     stds |= {Column(1, name).noise for name in names if name.startswith("accuracy@")}
     metrics = [f"accuracy@{std:g}" if std else "accuracy" for std in sorted(stds)]
-    return tuple(Block("noise std", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
+    return tuple(ColumnBlock("noise std", s, tuple(Column(s, metric) for metric in metrics)) for s in shots)
 
 
 def _cell(records: Sequence[Record], metric: str) -> Cell:

@@ -54,15 +54,15 @@ def document(page: Page) -> Document:
         (main, left_out) if accuracy_figure.blocks(page.grid) else (),
         (second, left_out) if transfer_figure.panels(page) else (),
     )
-    source = tuple(provenance(page.task, page.grid))
+    origin = tuple(provenance(page.task, page.grid))
     files = rich("Also as [CSV]({n}.csv) and as [LaTeX tables](tex/) · [all tasks](README.md)", n=name)
     return Document(
         name,
         page.task.title,
         COMMAND,
         (*blocks, files),
-        (*protocol(page.task, page.grid), *source),
-        source,
+        (*protocol(page.task, page.grid), *origin),
+        origin,
         tidy(page),
     )
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from jkbench.records.schema import Record
 from jkbench.report import analysis
-from jkbench.report.document import Entry, Group, Head, Table, table
-from jkbench.report.grid import END, Block, Cell, Column, Grid, Rows, noise_blocks
+from jkbench.report.document import Entry, Head, RowGroup, Table, table
+from jkbench.report.grid import END, Cell, Column, ColumnBlock, Grid, Rows, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
@@ -17,7 +17,7 @@ COSTS = 5
 """Columns of costs."""
 
 
-def main_table(task: Task, grid: Grid, block: Block) -> Table:
+def main_table(task: Task, grid: Grid, block: ColumnBlock) -> Table:
     """Accuracy with tie groups in bold, and the costs of a trial."""
     shots = block.shots if block.shots is not None else analysis.priced_regime(grid)
     tied = {column: analysis.ties(grid, column) for column in block.columns}
@@ -45,15 +45,15 @@ def of_rows(
 ) -> Table:
     """A table with a row a method, a group a kind of rows; of the rows in ``there`` where that is given."""
 
-    def group(rows: Rows) -> Group:
+    def group(rows: Rows) -> RowGroup:
         shown = [label for label in rows.labels if there is None or label in there]
-        return Group(tuple((Entry(code(label)), *row(label)) for label in shown), rows.kind.title)
+        return RowGroup(tuple((Entry(code(label)), *row(label)) for label in shown), rows.kind.title)
 
     groups = tuple(part for part in map(group, grid.rows) if part.rows)
     return Table(title, (Head("method", "left"), *columns), groups, tuple(notes), name)
 
 
-def heads(block: Block) -> list[Head]:
+def heads(block: ColumnBlock) -> list[Head]:
     """A heading a column of the block."""
     if block.along == "shots":
         over = "training images per class"
@@ -77,11 +77,11 @@ def main_cells(grid: Grid) -> list[Cell]:
     return [grid.cell(label, column) for label in grid.labels for column in grid.columns]
 
 
-def _title(what: str, block: Block) -> str:
+def _title(what: str, block: ColumnBlock) -> str:
     return what if block.along == "shots" else f"{what} under input noise, {per_class(block.shots)}"
 
 
-def _named(what: str, block: Block) -> str:
+def _named(what: str, block: ColumnBlock) -> str:
     return what if block.along == "shots" else f"{what}-noise-{block.shots}"
 
 
@@ -117,7 +117,7 @@ def gain_tables(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis
     for block in grid.main:
         compared = {label for label, column in gains if column in block.columns}
 
-        def row(label: str, block: Block = block) -> list[Entry]:
+        def row(label: str, block: ColumnBlock = block) -> list[Entry]:
             return [entry(label, column) for column in block.columns]
 
         title = _title(f"Gain over {code(task.baseline)} in points", block)
@@ -169,18 +169,18 @@ def further_tables(task: Task, grid: Grid) -> list[Table]:
     return tables
 
 
-def _filled(group: Group) -> Group | None:
+def _filled(group: RowGroup) -> RowGroup | None:
     """The same group without the rows that hold nothing."""
     rows = tuple(row for row in group.rows if any(entry.text != DASH for entry in row[1:]))
-    return Group(rows, group.title) if rows else None
+    return RowGroup(rows, group.title) if rows else None
 
 
-def along_shots(grid: Grid, metric: str) -> Block:
+def along_shots(grid: Grid, metric: str) -> ColumnBlock:
     """A metric in every regime."""
-    return Block("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
+    return ColumnBlock("shots", None, tuple(Column(shots, metric) for shots in grid.shots))
 
 
-def plain_table(grid: Grid, block: Block, title: str, name: str, scale: float, digits: int) -> Table:
+def plain_table(grid: Grid, block: ColumnBlock, title: str, name: str, scale: float, digits: int) -> Table:
     """Means and intervals of a metric, nothing ranked; what was lost stands in the main table."""
     usual = analysis.usual_n(main_cells(grid))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jkbench.report import analysis
 from jkbench.report.document import Entry, Head, Table
-from jkbench.report.grid import Block, Column, Grid, images_per_class
+from jkbench.report.grid import Column, ColumnBlock, Grid, images_per_class
 from jkbench.report.tables import along_shots, heads, main_cells, of_rows, plain_table
 from jkbench.report.wording import DASH, code, listed, plural, significant
 from jkbench.statistics import Reached, reach, share_interval
@@ -127,7 +127,7 @@ def _below_table(grid: Grid, below: dict[tuple[str, Column], Below], baseline: s
         total = [count for count in counts if count is not None]
         return [*map(_of, counts), _of(Below(sum(c.hits for c in total), sum(c.n for c in total)))]
 
-    block = Block("shots", None, grid.columns)
+    block = ColumnBlock("shots", None, grid.columns)
     over = heads(block)[0].over
     return of_rows(
         f"Negative transfer: seeds below {code(baseline)}",

@@ -24,7 +24,7 @@ DRIFT = "source_distance"
 _WIDTH = 9.4
 _SHADES = LinearSegmentedColormap.from_list("below", ["#ffffff", "#D55E00"])
 
-Points = dict[tuple[str, Column], Interval]
+Intervals = dict[tuple[str, Column], Interval]
 
 
 def says(page: Page) -> str:
@@ -39,16 +39,16 @@ def says(page: Page) -> str:
     return f"{text}; below, one line per row: {' and '.join(counted)}" if counted else text
 
 
-def panels(page: Page) -> list[Points]:
+def panels(page: Page) -> list[Intervals]:
     """What the upper panels show: none for other kinds of task, and where there is nothing to draw."""
     return [points for points in (_gains(page), _drift(page)) if points] if page.transfer is not None else []
 
 
-def _gains(page: Page) -> Points:
+def _gains(page: Page) -> Intervals:
     return {key: gain.interval for key, gain in page.gains.items()}
 
 
-def _drift(page: Page) -> Points:
+def _drift(page: Page) -> Intervals:
     grid = page.grid
     cells = {(label, c): grid.cell(label, c) for label in grid.labels for c in (Column(s, DRIFT) for s in grid.shots)}
     return {key: cell.interval for key, cell in cells.items() if cell.interval is not None and cell.interval.mean > 0}
@@ -82,7 +82,7 @@ def draw(page: Page) -> Figure:
     return figure
 
 
-def _lines(panel: Axes, page: Page, rows: Sequence[str], points: Points, scale: float) -> None:
+def _lines(panel: Axes, page: Page, rows: Sequence[str], points: Intervals, scale: float) -> None:
     """These rows against images per class."""
     grid, places = page.grid, regime_places(page.grid)
     metric = next(iter(points))[1].metric
@@ -91,7 +91,7 @@ def _lines(panel: Axes, page: Page, rows: Sequence[str], points: Points, scale: 
     dress(panel, places, list(map(str, grid.shots)), "training images per class", log=True)
 
 
-def _log(panel: Axes, points: Points) -> None:
+def _log(panel: Axes, points: Intervals) -> None:
     """A logarithmic scale that holds every mean; an interval that reaches zero leaves at the bottom."""
     panel.set_yscale("log")
     means = [interval.mean for interval in points.values()]

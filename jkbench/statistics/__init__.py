@@ -16,7 +16,7 @@ from jkbench.statistics.intervals import (
     power_of_paired_t,
     share_interval,
 )
-from jkbench.statistics.planning import detectable_gap, prediction_intervals, seeds_to_settle
+from jkbench.statistics.power import detectable_gap, prediction_intervals, seeds_to_settle
 from jkbench.statistics.ranks import CriticalDifference, critical_difference, mean_ranks
 from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, SignFlip, max_statistic_test, sign_flip_test
 from jkbench.statistics.ties import holm, tie_group

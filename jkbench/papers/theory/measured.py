@@ -31,7 +31,7 @@ from jkbench.tasks.task import Images, Task
 COPIES = 0.5
 """Deviation of the noise of the lemma's copies, of normalised pixels."""
 
-Told = Callable[[str, int, int], None]
+OnStage = Callable[[str, int, int], None]
 """Is told what is under way, how many parts of it are done, and all."""
 
 
@@ -186,7 +186,7 @@ def rho(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def measure(
-    trials: Sequence[Trial], where: Where, large: Large, data: TaskData, told: Told
+    trials: Sequence[Trial], where: Where, large: Large, data: TaskData, told: OnStage
 ) -> Iterator[MeasuredStudent]:
     """Train the student of each trial, and measure the bound on it.
 
@@ -196,15 +196,15 @@ def measure(
     source = Pixels(large.images)
     teacher: Network | None = None
     for trial in trials:
-        references = trained_networks(trial, where, data)
+        trained = trained_networks(trial, where, data)
         if teacher is None:
-            teacher = references("teacher").copy()
+            teacher = trained("teacher").copy()
             spaces: dict[str, bound.Points] = {"pixels": source, "the teacher's features": features(teacher, source)}
             taught = scoring.outputs(teacher, large.images)[1]
             silent = float(rho(taught, torch.zeros_like(taught)).mean())
         try:
             with seeded("layers", trial.seed):  # as in a trial
-                ready = make_ready(trial, where.device, data, references, cache=where.cache)
+                ready = make_ready(trial, where.device, data, trained, cache=where.cache)
                 metrics, _ = train_and_score(ready)
         except Diverged as error:
             yield MeasuredStudent(trial, 0, None, (), diverged=str(error))
@@ -229,11 +229,11 @@ def measure(
 
 def _side(
     space: str, source: bound.Points, target: bound.Points, copies: bound.Points, values: Tensor, held: Tensor,
-    told: Told,
+    told: OnStage,
 ) -> Side:  # fmt: skip
     """The bound in one space. K is the largest slope of rho over pairs of a source image with any other image."""
 
-    def word(what: str) -> bound.Told:
+    def word(what: str) -> bound.OnPart:
         return lambda done, total: told(f"{what}, {space}", done, total)
 
     near = bound.nearest(source, target, told=word("distances"))

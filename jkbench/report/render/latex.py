@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from jkbench.report.document import Document, Entry, Head, Row, Span, Table, Words, joined
+from jkbench.report.document import Document, Entry, Head, Span, Table, TableRow, Words, joined
 from jkbench.report.render.panels import fit
 
 TEXT_WIDTH, TEXT_HEIGHT = 345.0, 598.0
@@ -192,7 +192,7 @@ def _spans(heads: Sequence[Head], room: Sequence[float]) -> list[str]:
     return [line, rf"\cmidrule(lr){{{low + 1}-{high + 1}}}"]
 
 
-def _row(row: Row, columns: Sequence[int]) -> str:
+def _row(row: TableRow, columns: Sequence[int]) -> str:
     return " & ".join(_cell(row[at], at) for at in columns) + r" \\"
 
 
