@@ -92,7 +92,7 @@ def kind_of(record: Record) -> Kind:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RankedRows:
     """The rows of a kind, best first, with their mean ranks over the ``common`` columns.
 
     A row that lacks one of these columns, or a seed of the others, is ranked among them on what it has, without an
@@ -109,7 +109,7 @@ class Rows:
 class Grid:
     """All cells of one task."""
 
-    rows: tuple[Rows, ...]
+    rows: tuple[RankedRows, ...]
     shots: tuple[Shots, ...]
     cells: dict[tuple[str, Shots], list[Record]]
     main: tuple[ColumnBlock, ...]
@@ -209,11 +209,11 @@ def arrange(
     return replace(grid, rows=tuple(part for part in rows if part.labels))
 
 
-def _rows(grid: Grid, kind: Kind, labels: list[str]) -> Rows:
+def _rows(grid: Grid, kind: Kind, labels: list[str]) -> RankedRows:
     """Rows by mean rank; those without any come last, by name."""
     scored = [label for label in labels if any(grid.cell(label, column).values for column in grid.columns)]
     if not kind.ranked or not scored:
-        return Rows(kind, tuple(labels))
+        return RankedRows(kind, tuple(labels))
     there = [[1.0 if grid.cell(label, column).values else np.nan for column in grid.columns] for label in scored]
     common = tuple(column for column, taken in zip(grid.columns, panel(there)[1], strict=True) if taken)
     scores = np.stack([grid.matrix(scored, column) for column in common], axis=1)
@@ -226,7 +226,7 @@ def _rows(grid: Grid, kind: Kind, labels: list[str]) -> Rows:
         if (has := ~np.isnan(mine)).any():
             ranks[scored[row]] = Interval(float(places[has].mean()), None, int(has.any(axis=0).sum()))
     order = sorted(labels, key=lambda label: (label not in ranks, ranks[label].mean if label in ranks else 0.0, label))
-    return Rows(kind, tuple(order), common, ranks)
+    return RankedRows(kind, tuple(order), common, ranks)
 
 
 def images_per_class(grid: Grid) -> dict[Shots, float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from jkbench.records.schema import Record
 from jkbench.report import analysis
 from jkbench.report.document import Entry, Head, RowGroup, Table, table
-from jkbench.report.grid import END, Cell, Column, ColumnBlock, Grid, Rows, noise_blocks
+from jkbench.report.grid import END, Cell, Column, ColumnBlock, Grid, RankedRows, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
@@ -45,7 +45,7 @@ def of_rows(
 ) -> Table:
     """A table with a row a method, a group a kind of rows; of the rows in ``there`` where that is given."""
 
-    def group(rows: Rows) -> RowGroup:
+    def group(rows: RankedRows) -> RowGroup:
         shown = [label for label in rows.labels if there is None or label in there]
         return RowGroup(tuple((Entry(code(label)), *row(label)) for label in shown), rows.kind.title)
 
