@@ -1,7 +1,7 @@
 """Random rows of the teacher's Jacobian, new at each step (as Amin et al. 2025 sample them). A control of `jacobian`.
 
 Formula: ce·CE(y, p_S) + act·⟨‖z_T − z_S‖²⟩ + jac·(K/J)·⟨Σ over J random rows of ‖∇z_T,i − ∇z_S,i‖²⟩
-Published: Amin et al. match a few random rows of an energy Hessian a step, by norms that are not squared.
+Published: Amin et al. match a few random rows of an energy Hessian at each step.
 Here: `jacobian`'s squared distance. J different rows are drawn for each image, and K/J makes the sum an unbiased
     estimate of `jacobian[rows=full]`. It is a file of its own so that the records of `jacobian` keep their code.
 Identity: the mean over draws is `jacobian[rows=full]`; J ≥ K is equal to it.

@@ -287,3 +287,15 @@ def test_layers_are_paired_by_size_or_as_the_task_says() -> None:
         matched_layers(student, teacher, Matching(layers=(("stage9", "stage1"), ("stage2", "stage3"))), image)
     assert "'stage9'" in str(caught.value)
     assert "resize = true" in str(caught.value)
+
+
+def test_the_middle_layer_is_the_lower_of_two() -> None:
+    settings = [SignalSettings(tuple(Pair(f"{n}", f"{n}", (1, 1)) for n in range(1, count + 1)), True, "running")
+                for count in range(1, 6)]  # fmt: skip
+    assert [[pair.student for pair in each.select("middle")] for each in settings] == [
+        ["1"],
+        ["1"],
+        ["2"],
+        ["2"],
+        ["3"],
+    ]

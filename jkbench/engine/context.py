@@ -38,7 +38,8 @@ class SignalSettings:
                 "student and teacher have no layer of equal size",
                 f"name pairs in the task's [matching] layers, with resize = true where sizes differ: {self.layers}",
             )
-        named = {"all": self.pairs, "first": self.pairs[:1], "last": self.pairs[-1:]}
+        middle = self.pairs[(len(self.pairs) - 1) // 2 :][:1]
+        named = {"all": self.pairs, "first": self.pairs[:1], "middle": middle, "last": self.pairs[-1:]}
         if layers in named:
             return named[layers]
         numbers = sorted({int(number) for number in layers.split("+")})

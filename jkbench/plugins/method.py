@@ -31,9 +31,10 @@ def _shallow_first(depth: object) -> str:
     return "+".join(map(str, sorted(set(map(int, parts))))) if all(p.isdecimal() for p in parts) else str(depth)
 
 
-Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=r"^(all|first|last|[1-9]\d*(\+[1-9]\d*)*)$")]
-"""Which matched layers: ``all``, ``first`` (the shallowest), ``last`` (the deepest), or by number from the shallowest,
-``2`` or ``1+3``."""
+_DEPTHS = r"^(all|first|middle|last|[1-9]\d*(\+[1-9]\d*)*)$"
+Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=_DEPTHS)]
+"""Which matched layers: ``all``, ``first`` (the shallowest), ``middle``, ``last`` (the deepest), or by number from the
+shallowest, ``2`` or ``1+3``."""
 
 
 class Method(BaseModel):

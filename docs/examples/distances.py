@@ -6,7 +6,7 @@ from torch.nn import functional
 from jkbench import Method, UserError, Weight, cross_entropy
 
 
-class RKD(Method):
+class Distances(Method):
     ce: Weight = 1.0
     distance: Weight = 25.0
 

@@ -5,7 +5,7 @@ from torch import nn
 from jkbench import Method, Weight, cross_entropy, squared_error
 
 
-class FitNets(Method):
+class Hints(Method):
     ce: Weight = 1.0
     hint: Weight = 0.1
     ranges = {"hint": (1e-3, 10.0)}
