@@ -14,8 +14,9 @@ from scipy import stats
 
 from jkbench.errors import UserError
 from jkbench.records.select import Chosen
+from jkbench.report import analysis
 from jkbench.report.caption import provenance
-from jkbench.report.grid import Column
+from jkbench.report.grid import Column, arrange
 from jkbench.report.leaderboard import document, write_leaderboard
 from jkbench.report.page import compose, resolution
 from jkbench.report.render import markdown
@@ -348,3 +349,42 @@ def test_a_metric_that_is_not_finite_is_no_number_of_the_table():
     page = compose(few(**{"scratch/1/0": {"metrics": {"accuracy": 0.3, "nll": float("inf")}}}))
     assert page.grid.cell("scratch", Column(1, "nll")).lost == {"no value": 1}
     assert len(page.grid.cell("scratch", Column(1, "nll")).values) == 2
+
+
+# rows that stand apart
+
+
+def test_fine_tuning_is_ranked_apart_and_compared_with_the_reference_that_starts_there():
+    task = make_task(shots=[1, 5])
+    records = [
+        make_record(task, label, shots, seed, accuracy=accuracy + 0.01 * seed, started_from=start)
+        for label, accuracy, start in (
+            ("distill", 0.5, None), ("scratch", 0.4, None), ("finetune", 0.7, "w"),
+            ("l2-sp", 0.8, "w"), ("bss", 0.6, "w"),
+        )
+        for shots in (1, 5)
+        for seed in range(4)
+    ]  # fmt: skip
+    grid = arrange(task, records)
+    assert [rows.labels for rows in grid.rows] == [("distill", "scratch"), ("l2-sp", "bss"), ("finetune",)]
+    column = grid.columns[0]
+    assert analysis.ties(grid, column).tied == {"distill", "l2-sp"}
+    found = analysis.gains(grid, "distill")
+    assert found["scratch", column].interval.mean == pytest.approx(-0.1)
+    assert found["l2-sp", column].interval.mean == pytest.approx(0.1)
+    assert found["finetune", column].interval.mean == pytest.approx(0.2)
+    text = markdown.render(document(compose(Chosen(task, records))))
+    assert "fine-tuning, from pre-trained weights" in text
+    # without the reference there is nothing to compare with
+    alone = arrange(task, [record for record in records if record.label != "finetune"])
+    assert not [label for label, _ in analysis.gains(alone, "distill") if label == "l2-sp"]
+
+
+def test_a_deployed_network_is_marked_with_its_size(tmp_path):
+    task = make_task(shots=[1])
+    records = [make_record(task, "distill", 1, seed) for seed in range(2)]
+    records += [make_record(task, "simkd", 1, seed, deployed_parameters=2_000_000) for seed in range(2)]
+    text = markdown.render(document(compose(Chosen(task, records))))
+    assert "2.00 M deployed" in next(line for line in text.splitlines() if line.startswith("| `simkd`"))
+    assert "deployed" not in next(line for line in text.splitlines() if line.startswith("| `distill`"))
+    assert "another network than the student is scored" in text

@@ -75,16 +75,17 @@ def twins(grid: Grid) -> list[tuple[str, ...]]:
 
 
 def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
-    """Paired differences from the baseline over common seeds; references have no p, they are outside the family."""
+    """Paired differences from the baseline of each kind of rows over common seeds; references have no p."""
     cells: dict[tuple[str, Column], Gain] = {}
     for rows in grid.rows:
         family: dict[tuple[str, Column], NDArray[np.float64]] = {}
-        for label in rows.labels:
+        base = grid.baseline(rows.kind, baseline)
+        for label in rows.labels if base is not None else ():
             for column in grid.columns:
-                both = grid.matrix([label, baseline], column)
+                both = grid.matrix([label, base or ""], column)
                 difference = both[0] - both[1]
                 there = difference[~np.isnan(difference)]
-                if label != baseline and there.size:
+                if label != base and there.size:
                     cells[label, column] = Gain(mean_interval(there))
                     family[label, column] = difference
         if not rows.kind.ranked or not family:
@@ -131,6 +132,7 @@ class Price:
     seconds: float
     peak_memory_mb: float
     trainable_parameters: int
+    deployed_parameters: int | None
     alone: bool
     machines: frozenset[tuple[str, int]]
 
@@ -151,6 +153,7 @@ def price(grid: Grid, label: str, shots: Shots, baseline: str | None = None) -> 
         seconds=median(cost.seconds for cost in costs),
         peak_memory_mb=median(cost.peak_memory_mb for cost in costs),
         trainable_parameters=int(median(cost.trainable_parameters for cost in costs)),
+        deployed_parameters=done[0].deployed_parameters,
         alone=all(cost.alone for cost in costs),
         machines=machines,
     )

@@ -81,14 +81,16 @@ class Kind(NamedTuple):
     ranked: bool = True
 
 
-PLAIN, REFERENCE = Kind(), Kind("upper references, not ranked:", ranked=False)
-KINDS = (PLAIN, REFERENCE)
+PLAIN = Kind()
+FINE_TUNING = Kind("fine-tuning, from pre-trained weights; gains are over the reference that starts there:")
+REFERENCE = Kind("upper references, not ranked:", ranked=False)
+KINDS = (PLAIN, FINE_TUNING, REFERENCE)
 """In the order of a page."""
 
 
 def kind_of(record: Record) -> Kind:
     """Where a record's row stands."""
-    return REFERENCE if record.reference else PLAIN
+    return REFERENCE if record.reference else FINE_TUNING if record.started_from else PLAIN
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,13 @@ class Grid:
     def apart(self) -> tuple[str, ...]:
         """The rows that are not compared: upper references."""
         return tuple(label for label in self.labels if label not in self.ranked)
+
+    def baseline(self, kind: Kind, usual: str) -> str | None:
+        """What rows of a kind are compared with: the usual row, or the reference that fine-tunes without more."""
+        if kind != FINE_TUNING:
+            return usual
+        starts = {record.label for record in self.every if record.reference and record.started_from}
+        return next((label for label in self.apart if label in starts), None)
 
     @cached_property
     def ranks(self) -> dict[str, Interval]:

@@ -164,6 +164,8 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
         return []
     where = "in the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
     notes = [f"Costs are medians over finished trials {where}; seconds are those of training, without evaluation."]
+    if any(price.deployed_parameters for price in found):
+        notes.append("“Deployed”: another network than the student is scored, of that many parameters.")
     if all(price.alone for price in found):
         notes.append("Trials were timed one at a time; other load on the machine is unknown.")
     else:

@@ -94,7 +94,11 @@ def _costs(grid: Grid, label: str, shots: Shots, baseline: str) -> list[Entry]:
         Entry(DASH if found.ratio is None else f"{found.ratio:.2f}", value=found.ratio),
         Entry(significant(found.seconds), value=found.seconds),
         Entry(f"{found.peak_memory_mb:,.0f}", value=found.peak_memory_mb),
-        Entry(compact(found.trainable_parameters), value=found.trainable_parameters),
+        Entry(
+            compact(found.trainable_parameters),
+            aside=f"{compact(found.deployed_parameters)} deployed" if found.deployed_parameters else "",
+            value=found.trainable_parameters,
+        ),
     ]
 
 
