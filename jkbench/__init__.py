@@ -30,7 +30,7 @@ _HOME = {
     "unpacked": "jkbench.data.download",
     "with_validation": "jkbench.data.prepared",
     "UserError": "jkbench.errors",
-    **dict.fromkeys(("gains", "leaderboard", "plan", "predictions", "results", "run"), "jkbench.api"),
+    **dict.fromkeys(("gains", "leaderboard", "plan", "predictions", "results", "run", "tune"), "jkbench.api"),
     **dict.fromkeys(
         (
             "angles",
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from jkbench.api import predictions as predictions
     from jkbench.api import results as results
     from jkbench.api import run as run
+    from jkbench.api import tune as tune
     from jkbench.data.arrays import Split as Split
     from jkbench.data.arrays import carve as carve
     from jkbench.data.download import downloaded as downloaded

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jkbench.execute.run import Planned
+    from jkbench.records.choices import Origin
     from jkbench.records.schema import Record
 
 FIELDS = ("task", "method", "label", "parameters", "shots", "seed", "split", "status")
@@ -34,6 +35,7 @@ def run(
     leaderboard: str | Path = "leaderboard",
     plugins: Sequence[str | Path] = (),
     set: Mapping[str, Any] | None = None,
+    parameters: Origin = "task",
     device: str = "auto",
     jobs: int | None = None,
     threads: int = 1,
@@ -45,18 +47,64 @@ def run(
 
     ``seeds`` is how many (0, 1, …) or which; ``shots`` are images per class or "full"; ``set`` changes fields of the
     task by path ({"student.training.steps": 50}), which makes it another task; ``jobs`` None is as many trials at a
-    time as cores and memory allow; ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error.
+    time as cores and memory allow; ``parameters`` are the task's, each method's "default" or those "tuned";
+    ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error.
     Records that are there are used. Raises `UserError` for what cannot run, before anything is trained.
     """
     from jkbench.execute.run import Resources
     from jkbench.execute.run import run as run_planned
 
     resources = Resources(device, jobs, threads, timeout, executor)
-    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set)
+    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set, parameters)
     run_planned(planned, resources, show)
     wanted = {trial.id for trial in planned.plan.trials}
     loaded = results(leaderboard, task=planned.plan.task.name, split=split)
     return loaded[loaded["id"].isin(wanted)].reset_index(drop=True)
+
+
+def tune(
+    task: str,
+    methods: str | Sequence[str] = "all",
+    *,
+    budget: int = 16,
+    seeds: Sequence[int] = (100, 101, 102),
+    shots: Shots | Sequence[Shots] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    leaderboard: str | Path = "leaderboard",
+    plugins: Sequence[str | Path] = (),
+    set: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int = 1,
+    timeout: float | None = None,
+    executor: str = "processes",
+    show: bool = False,
+) -> pd.DataFrame:
+    """Give every method ``budget`` configurations of all its parameters, and choose on validation images.
+
+    One row a configuration and regime: method, configuration (0 is the default), parameters, shots, accuracy (its
+    validation mean over seeds, empty where it diverged), chosen. ``ranges`` replace the methods' own, by parameter.
+    What was chosen is kept in the folder, for `run` with ``parameters="tuned"``. Raises `UserError` for what cannot
+    run, and where a trial has no result.
+    """
+    import pandas as pd
+
+    from jkbench.execute import tune as tuning
+    from jkbench.execute.run import Resources
+
+    resources = Resources(device, jobs, threads, timeout, executor)
+    files, folder = [Path(each) for each in plugins], Path(leaderboard)
+    made = tuning.make(
+        str(task), _names(methods), budget, ranges, _regimes(shots), seeds, plugins=files, folder=folder, settings=set
+    )
+    found = tuning.tune(made, resources, show)
+    rows = [
+        (name, at, each.parameters, regime, accuracy, each.parameters == tuned.at(regime))
+        for name, tuned in found.methods.items()
+        for at, each in enumerate(tuned.tried)
+        for regime, accuracy in zip(found.shots, each.accuracy, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["method", "configuration", "parameters", "shots", "accuracy", "chosen"])
 
 
 def plan(
@@ -69,6 +117,7 @@ def plan(
     leaderboard: str | Path = "leaderboard",
     plugins: Sequence[str | Path] = (),
     set: Mapping[str, Any] | None = None,
+    parameters: Origin = "task",
 ) -> pd.DataFrame:
     """The trials that `run` would take, one row each: task, method, label, parameters, shots, seed, split, id, done.
 
@@ -80,7 +129,7 @@ def plan(
     from jkbench.records.standing import standing
     from jkbench.records.store import Store
 
-    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set)
+    planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set, parameters)
     made = planned.plan
     missing = standing(made, Store(Path(leaderboard)).read(made.task.name), Path(leaderboard)).missing
     if missing:
@@ -143,7 +192,7 @@ def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequen
     from jkbench.report.page import compose
     from jkbench.report.tidy import tidy
 
-    (chosen,) = _pages(Path(leaderboard), task, plugins)
+    chosen = next(_pages(Path(leaderboard), task, plugins))
     found = tidy(compose(chosen))
     names = {"gain_half_width": "half_width", "gain_n": "n", "gain_p": "p"}
     kept = found[found["gain"].notna()][["label", "shots", "metric", "gain", *names]]
@@ -160,14 +209,16 @@ def leaderboard(folder: str | Path = "leaderboard", *, plugins: Sequence[str | P
 def _pages(folder: Path, task: str | None, plugins: Sequence[str | Path]) -> Iterator[Any]:
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
-    from jkbench.records.select import choose
+    from jkbench.records.choices import read
+    from jkbench.records.select import pages
     from jkbench.records.store import Store
 
     index, store = discover([Path(each) for each in plugins]), Store(folder)
     for name in [task] if task else store.tasks():
         loaded = store.read(name)
         if task or any(record.split == "test" for record in loaded.records.values()):
-            yield choose(recorded_tasks.load(name, folder), index, loaded)
+            found = recorded_tasks.load(name, folder)
+            yield from pages(found, index, loaded, read(found, folder))
 
 
 def _records(folder: str | Path, task: str | None, split: SplitName | None) -> Iterator[Record]:
@@ -185,12 +236,20 @@ def _records(folder: str | Path, task: str | None, split: SplitName | None) -> I
 def _planned(
     task: str, methods: str | Sequence[str], shots: Shots | Sequence[Shots] | None, seeds: int | Sequence[int] | None,
     split: SplitName, folder: str | Path, plugins: Sequence[str | Path], settings: Mapping[str, Any] | None,
+    parameters: Origin,
 ) -> Planned:  # fmt: skip
     from jkbench.execute.run import make_plan
 
-    names = methods if isinstance(methods, str) else ",".join(methods)
-    regimes = [shots] if isinstance(shots, int | str) else shots
     numbers = range(seeds) if isinstance(seeds, int) else seeds
     return make_plan(
-        str(task), names, regimes, numbers, split, [Path(each) for each in plugins], Path(folder), settings
-    )
+        str(task), _names(methods), _regimes(shots), numbers, split, [Path(each) for each in plugins], Path(folder),
+        settings, origin=parameters,
+    )  # fmt: skip
+
+
+def _names(methods: str | Sequence[str]) -> str:
+    return methods if isinstance(methods, str) else ",".join(methods)
+
+
+def _regimes(shots: Shots | Sequence[Shots] | None) -> Sequence[Shots] | None:
+    return [shots] if isinstance(shots, int | str) else shots

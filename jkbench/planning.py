@@ -15,6 +15,9 @@ from jkbench.plugins.discovery import Index
 from jkbench.tasks.shots import Shots, SplitName, per_class
 from jkbench.tasks.task import Task
 
+Own = Callable[[Plugin, Shots], dict[str, Any]]
+"""A method's parameters in a regime."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -60,8 +63,12 @@ def make(
     shots: Sequence[Shots] | None = None,
     seeds: Sequence[int] | None = None,
     split: SplitName = "test",
+    own: Own | None = None,
 ) -> Plan:
-    """The plan of a command. One `UserError` tells every misspelt name and wrong value."""
+    """The plan of a command; ``own`` says which parameters a method has where they are not the task's.
+
+    One `UserError` tells every misspelt name and wrong value.
+    """
     with Collector() as problems:
         datasets = {}
         for name in {task.target.dataset, task.teacher_images.dataset}:
@@ -70,7 +77,7 @@ def make(
         with problems.caught():
             check_names(task, index)
         regimes = task.shots if shots is None else tuple(shots)
-        rows: list[Row] = []
+        rows: dict[Shots, list[Row]] = {regime: [] for regime in regimes}
         excluded: dict[str, str] = {}
         with problems.caught():
             for name, given in _chosen(task, index, methods):
@@ -78,22 +85,32 @@ def make(
                     plugin = index.find("method", name)
                     reason = why_not(plugin, task)
                     if reason is None:
-                        rows += [row for row in _rows(plugin, task, given) if row not in rows]
+                        for regime, there in rows.items():
+                            found = _rows(plugin, task, given, own and own(plugin, regime))
+                            there += [row for row in found if row not in there]
                     elif given or name in methods.split(","):
                         raise UserError(f"{name} is not defined on {task.kind} tasks: {reason}")
                     else:
                         excluded[name] = reason
-            if not rows and not problems.problems:
+            if not any(rows.values()) and not problems.problems:
                 problems.add(UserError(f"none of these methods runs on {task.name}", "jkbench list names their tasks"))
-    chosen_seeds = range(task.seeds) if seeds is None else seeds
+    return of_rows(task, datasets, rows, range(task.seeds) if seeds is None else seeds, split, excluded)
+
+
+def of_rows(
+    task: Task, datasets: dict[str, Plugin], rows: Mapping[Shots, Sequence[Row]], seeds: Sequence[int],
+    split: SplitName, excluded: Mapping[str, str] | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of these rows, regime by regime."""
     trial_id = trial_ids(task, datasets)
     trials = [
         Trial(trial_id(row.plugin, row.parameters, regime, seed, split), task, row, datasets, regime, seed, split)
-        for regime in regimes
-        for seed in chosen_seeds
-        for row in rows
+        for regime, there in rows.items()
+        for seed in seeds
+        for row in there
     ]
-    return Plan(task, rows, trials, excluded)
+    every = [row for there in rows.values() for row in there]
+    return Plan(task, [row for at, row in enumerate(every) if row not in every[:at]], trials, dict(excluded or {}))
 
 
 def check_names(task: Task, index: Index) -> None:
@@ -174,11 +191,14 @@ def usual(task: Task, plugin: Plugin) -> Usual:
     return Usual(plugin, rows, plugin_parameters.validate(plugin, {}), {key for each in given for key in each})
 
 
-def _rows(plugin: Plugin, task: Task, given: dict[str, Any]) -> list[Row]:
-    """A plain name takes the task's rows of the method; given parameters are set on the task's own."""
+def _rows(plugin: Plugin, task: Task, given: dict[str, Any], own: dict[str, Any] | None) -> list[Row]:
+    """A plain name takes its ``own`` parameters, or the task's rows of the method; given ones are set on these."""
     if not plugin.described:
         return [Row(plugin, {}, plugin.name)]
     found = usual(task, plugin)
+    if own is not None:
+        parameters = plugin_parameters.validate(plugin, {**own, **given})
+        return [Row(plugin, parameters, found.label(parameters))]
     rows = [plugin_parameters.validate(plugin, {**found.base, **given})] if given else found.rows
     return [Row(plugin, parameters, found.label(parameters)) for parameters in rows]
 

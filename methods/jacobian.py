@@ -40,6 +40,7 @@ class Jacobian(Method):
     step: Deviation = 0.01
     normalise: bool = False
     mean: bool = False
+    ranges = {"step": None}  # of the finite differences alone
 
     def loss(self, batch, student, teacher):
         if self.ce:

@@ -14,6 +14,7 @@ class Noise(Method):
     ce: Weight = 1.0
     act: Weight = 1.0
     sigma: Deviation = 0.3
+    ranges = {"sigma": (0.01, 1.0)}
 
     def inputs(self, batch):
         drawn = torch.randn(batch.x.shape, generator=batch.noise, device=batch.x.device)

@@ -23,6 +23,7 @@ from jkbench.cli.run import run
 from jkbench.cli.status import status
 from jkbench.cli.teacher import teacher
 from jkbench.cli.theory import theory
+from jkbench.cli.tune import tune
 from jkbench.errors import UserError
 
 EPILOG = """\b
@@ -43,6 +44,7 @@ def cli() -> None:
 
 for command in (
     run,
+    tune,
     plan,
     list_,
     new,

@@ -50,8 +50,9 @@ def leaderboard(
     Each page is written as Markdown and CSV, with figures, and its tables as LaTeX in tex/. README.md is the index.
     """
     from jkbench.plugins.discovery import discover
+    from jkbench.records import choices
     from jkbench.records import tasks as recorded_tasks
-    from jkbench.records.select import choose
+    from jkbench.records.select import pages
     from jkbench.records.store import Store
     from jkbench.report.excerpt import fill
     from jkbench.report.leaderboard import write_leaderboard
@@ -72,9 +73,10 @@ def leaderboard(
             loaded = store.fold(name)
             complaints.extend(loaded.complaints())
             if any(record.split == split for record in loaded.records.values()):
-                found = [choose(task, index, loaded, split=split)]
+                found = list(pages(task, index, loaded, choices.read(task, *store.folders), split))[::-1]
                 del loaded  # nothing here holds a page's records while the next are read
-                yield found.pop()
+                while found:
+                    yield found.pop()
 
     # pages link the PNG, whatever else is asked for
     kinds = list(dict.fromkeys(["png", *formats]))
@@ -84,7 +86,8 @@ def leaderboard(
     if readme is not None:
 
         def page(name: str) -> Page:
-            return compose(choose(recorded_tasks.load(name, *store.folders), index, store.read(name)))
+            task = recorded_tasks.load(name, *store.folders)
+            return compose(next(pages(task, index, store.read(name), choices.read(task, *store.folders))))
 
         write_atomically(readme, fill(readme.read_text(encoding="utf-8"), page).encode())
     for complaint in complaints:

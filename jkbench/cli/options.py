@@ -63,6 +63,10 @@ split = click.option(
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
     help="Images to score on. Choose parameters on validation: such records never reach the leaderboard.",
 )  # fmt: skip
+origin = click.option(
+    "--parameters", "origin", type=click.Choice(["task", "default", "tuned"]), default="task", show_default=True,
+    help="Each method's parameters: as the task's file has them, the method's own, or what `jkbench tune` chose.",
+)  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 jobs = click.option(
@@ -95,7 +99,7 @@ def _together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-planning = _together(methods, task(), shots, seeds, settings, plugins, leaderboard_folder, beside, split)
+planning = _together(methods, task(), shots, seeds, settings, plugins, leaderboard_folder, beside, split, origin)
 """What says which trials are meant."""
 resources = _together(device, jobs, threads, timeout, executor, in_process)
 """How they are run."""
@@ -150,6 +154,7 @@ def make_plan(
     split: Any = "test",
     settings: tuple[str, ...] = (),
     beside: Sequence[Path] = (),
+    origin: Any = "task",
     **others: Any,
 ) -> Planned:
     """The plan of a command line; all that is wrong with it is told at once."""
@@ -167,7 +172,7 @@ def make_plan(
             changed = changes.parse(settings)
         with problems.caught():
             planned = application.make_plan(
-                task_name, methods, regimes, numbers, split, plugins, folder, changed, beside
+                task_name, methods, regimes, numbers, split, plugins, folder, changed, beside, origin
             )
             if changed:
                 click.echo(f"with these settings the task is another one: {planned.plan.task.name}", err=True)

@@ -21,8 +21,9 @@ from jkbench.files import cache_folder
 from jkbench.planning import Plan, Trial
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index, discover
+from jkbench.records import choices, teachers
 from jkbench.records import tasks as recorded_tasks
-from jkbench.records import teachers
+from jkbench.records.choices import Origin
 from jkbench.records.claims import claimed
 from jkbench.records.schema import Outline, Record
 from jkbench.records.standing import standing
@@ -85,9 +86,10 @@ def make_plan(
     folder: Path = Path("leaderboard"),
     settings: Mapping[str, object] | None = None,
     beside: Sequence[Path] = (),
+    origin: Origin = "task",
 ) -> Planned:
     """The plan of these names. ``methods`` are names and plugin files with commas; ``settings`` change fields of the
-    task, which makes it another one. `UserError` tells all that is wrong."""
+    task, which makes it another one; ``origin`` is that of the parameters. `UserError` tells all that is wrong."""
     index, found, text = None, None, ""
     with Collector() as problems:
         with problems.caught():
@@ -100,7 +102,8 @@ def make_plan(
                 planning.check_methods(index, methods)
         if index is not None and found is not None:
             with problems.caught():
-                made = planning.make(found, index, methods, shots, seeds, split)
+                own = choices.of_origin(origin, found, folder, *beside)
+                made = planning.make(found, index, methods, shots, seeds, split, own)
                 return Planned(made, index, text, Store(folder, beside))
     raise AssertionError("a plan that is not made is refused")
 

@@ -28,6 +28,7 @@ _FACTS: dict[PluginType, dict[str, tuple[Any, str]]] = {
         "reference": _FLAG,
         "separate_head": _FLAG,
         "starts_pretrained": _FLAG,
+        "unit": ("ce", "a parameter's name"),
         "ranges": ({}, "a dict from parameters to ranges"),
         "auxiliary": _TERMS,
         "delayed": _TERMS,

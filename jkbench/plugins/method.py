@@ -54,6 +54,8 @@ class Method(BaseModel):
     """Why it is not defined on a kind of task: the sentence that a user reads."""
     reference: ClassVar[bool] = False
     """Whether it is an upper reference: it sees more data than the rest, is shown apart and is never ranked."""
+    unit: ClassVar[str] = "ce"
+    """The weight that tuning leaves alone: the others are relative to it (Adam's steps ignore the loss's scale)."""
     separate_head: ClassVar[bool] = False
     """Whether the student has a separate head for the teacher's outputs even where both share their labels."""
 

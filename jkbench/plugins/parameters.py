@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from jkbench.errors import Collector, UserError, unknown
 from jkbench.plugins.describe import Parameter, Plugin
 from jkbench.plugins.method import Depth, Deviation, Weight
+from jkbench.plugins.ranges import Range
 
 _NAMES: dict[str, Any] = {
     "Weight": Weight,
@@ -91,21 +91,13 @@ def _field(path: Path, parameter: Parameter) -> tuple[Any, Any]:
     return values[0], values[1]
 
 
-@dataclass(frozen=True)
-class Range:
-    """Where a parameter is tuned, both ends included; on a log scale or a linear one."""
-
-    low: float
-    high: float
-    log: bool = True
-
-
 _USUAL = {"Weight": Range(1e-4, 1e2), "Deviation": Range(1e-3, 1e1)}
 
 
 def tunable(plugin: Plugin) -> dict[str, Range]:
     """The range of each parameter that can be tuned: as the method's ``ranges`` say, or of a `Weight` or `Deviation`.
 
+    A weight that is the method's ``unit`` has none.
     `UserError` with file:line where the parameter does not take an end of its range.
     """
     found = {}
@@ -117,7 +109,7 @@ def tunable(plugin: Plugin) -> dict[str, Range]:
             found[parameter.name] = Range(low, high, log=not linear)
             for end in (low, high):
                 validate(plugin, {parameter.name: end}, f"{plugin.path}:{parameter.line}: its range")
-        elif given is not None and usual:
+        elif given is not None and usual and parameter.name != plugin.facts["unit"]:
             found[parameter.name] = usual
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +10,7 @@ from functools import cache
 from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.records.choices import Choices, Origin
 from jkbench.records.schema import Outline, Record
 from jkbench.records.store import RecordSet
 from jkbench.tasks.shots import Shots, SplitName
@@ -29,6 +30,13 @@ class Chosen:
     records: list[Record]
     stale: int = 0
     expected: list[tuple[str, Shots]] | None = None
+    origin: Origin = "task"
+    choices: Choices | None = None
+
+    @property
+    def name(self) -> str:
+        """The page's name: rows with parameters of another origin than the task's have a page of their own."""
+        return self.task.name if self.origin == "task" else f"{self.task.name}-{self.origin}"
 
 
 def currency(task: Task, index: Index) -> Callable[[Outline], bool]:
@@ -73,22 +81,30 @@ def _naming(task: Task, index: Index) -> Callable[[Record], Record]:
 
 
 def choose(
-    task: Task, index: Index, loaded: RecordSet[Record], split: SplitName = "test", labels: Sequence[str] | None = None
-) -> Chosen:
-    """The records of one page: of ``labels`` where given, else of every row that the task has records of.
+    task: Task, index: Index, loaded: RecordSet[Record], split: SplitName = "test",
+    labels: Sequence[str] | None = None, choices: Choices | None = None,
+) -> Chosen:  # fmt: skip
+    """The records of one page: of ``labels`` where given, else of every row that the task has records of, without the
+    rows of the pages that ``choices`` have.
 
     A row without records is shown, empty, where the task plans it: of the test split, and a method that the task's
     file names in ``[methods]`` or as its baseline. Any other method appears with its first record.
     """
     named, is_current = _naming(task, index), currency(task, index)
     of_split = [named(record) for record in loaded.records.values() if record.split == split]
-    wanted = [record for record in of_split if labels is None or record.label in labels]
-    current = [record for record in wanted if is_current(record)]
-    there = {record.label for record in current}
     try:
         rows = plan.make(task, index).rows
     except UserError:
         rows = []
+    own = {row.label for row in rows}
+
+    def elsewhere(record: Record) -> bool:
+        """Whether it belongs to the page of the defaults or of the tuned rows, and not to the task's own."""
+        return choices is not None and record.label not in own and any(_is_of(choices, each, record) for each in BLOCKS)
+
+    wanted = [r for r in of_split if (r.label in labels if labels is not None else not elsewhere(r))]
+    current = [record for record in wanted if is_current(record)]
+    there = {record.label for record in current}
     # candidates on validation images are whatever was tried
     named_by_task = {*task.methods, task.baseline.partition("[")[0]} if split == "test" else set()
     planned = [row.label for row in rows if row.label in there or row.plugin.name in named_by_task]
@@ -97,4 +113,48 @@ def choose(
         records=sorted(current, key=lambda record: record.sort_key),
         stale=len(wanted) - len(current),
         expected=[(row, shots) for row in planned if labels is None or row in labels for shots in task.shots],
+        choices=choices,
     )
+
+
+BLOCKS: tuple[Origin, Origin] = ("default", "tuned")
+
+
+def _is_of(choices: Choices, origin: Origin, record: Record) -> bool:
+    return choices.parameters(origin, record.method, record.shots) == record.parameters
+
+
+def block(
+    task: Task, index: Index, loaded: RecordSet[Record], choices: Choices, origin: Origin, split: SplitName = "test"
+) -> Chosen:
+    """The page of all methods that were tuned, with their own defaults or with what tuning chose."""
+    is_current, text = currency(task, index), "every method has its own defaults; nothing was chosen."
+    if origin == "tuned":
+        text = f"every row has the best of {choices.budget} configurations. {choices.in_words}"
+    records = [
+        record.model_copy(update={"label": record.method})
+        for record in loaded.records.values()
+        if record.split == split and _is_of(choices, origin, record) and is_current(record)
+    ]
+    return Chosen(
+        task=task.model_copy(update={"title": f"{task.title}: {_TITLES[origin]}", "selection": text}),
+        records=sorted(records, key=lambda record: record.sort_key),
+        expected=[(name, shots) for name in choices.methods for shots in task.shots],
+        origin=origin,
+        choices=choices,
+    )
+
+
+_TITLES: dict[Origin, str] = {"default": "default parameters", "tuned": "parameters tuned alike"}
+
+
+def pages(
+    task: Task, index: Index, loaded: RecordSet[Record], choices: Choices | None, split: SplitName = "test"
+) -> Iterator[Chosen]:
+    """A task's pages: as its file has the methods, and, where they were tuned, by default and as tuned."""
+    yield choose(task, index, loaded, split, choices=choices)
+    if choices is not None and split == "test":
+        for origin in BLOCKS:
+            found = block(task, index, loaded, choices, origin)
+            if found.records:
+                yield found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
+from jkbench.plugins.parameters import label
 from jkbench.records.schema import Record
 from jkbench.report.grid import Grid
 from jkbench.report.wording import code, listed, plural, ranges
@@ -20,8 +21,15 @@ _BATCH_NORM = {
 }
 
 
-def protocol(task: Task, grid: Grid) -> list[str]:
-    """What every trial has in common, a sentence an entry; names in backticks."""
+def _rows_of(task: Task) -> set[str]:
+    """The names of the rows that the task's file gives parameters."""
+    rows = {name: task.rows(name) for name in task.methods}
+    several = {label(name, each, {}, set()) for name, found in rows.items() if len(found) > 1 for each in found}
+    return several | {name for name, found in rows.items() if len(found) == 1}
+
+
+def protocol(task: Task, grid: Grid, chosen: Collection[str] = ()) -> list[str]:
+    """What every trial has in common, a sentence an entry; names in backticks. ``chosen``: rows that were tuned."""
     sentences = [
         _data(task, grid.every, grid.split),
         *_train_images(grid),
@@ -31,6 +39,9 @@ def protocol(task: Task, grid: Grid) -> list[str]:
     if task.selection:
         selection = " ".join(task.selection.split())
         sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
+    never = [label for label in grid.labels if label not in {*chosen, *_rows_of(task)}]
+    if never:
+        sentences.append(f"Not tuned, with their method's defaults or what their names say: {listed(never)}.")
     return sentences
 
 

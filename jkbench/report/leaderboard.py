@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jkbench.records.select import Chosen
 from jkbench.report import accuracy_figure, analysis, transfer_figure
-from jkbench.report.caption import protocol, provenance
+from jkbench.report.caption import provenance
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
 from jkbench.report.grid import Grid
 from jkbench.report.page import Page, compose, sections
@@ -39,12 +39,12 @@ def write_leaderboard(folder: Path, pages: Iterable[Chosen], formats: Sequence[s
 def _write_page(folder: Path, formats: Sequence[str], chosen: Chosen) -> tuple[list[Path], str, tuple[Words, ...]]:
     """Write a task's page: its files, the task's name, and its line in the index."""
     page = compose(chosen)
-    return write(folder, document(page), formats), page.task.name, _summary(page)
+    return write(folder, document(page), formats), page.name, _summary(page)
 
 
 def document(page: Page) -> Document:
     """A task's page as a document."""
-    name = page.task.name
+    name = page.name
     alt = f"{page.grid.split.capitalize()} accuracy with 95 % intervals, one line per method"
     main = Drawing(name, alt, partial(accuracy_figure.draw, page))
     second = Drawing(f"{name}-transfer", transfer_figure.says(page), partial(transfer_figure.draw, page))
@@ -61,7 +61,7 @@ def document(page: Page) -> Document:
         page.task.title,
         COMMAND,
         (*blocks, files),
-        (*protocol(page.task, page.grid), *origin),
+        (*page.protocol, *origin),
         origin,
         tidy(page),
     )
@@ -70,7 +70,7 @@ def document(page: Page) -> Document:
 def _summary(page: Page) -> tuple[Words, ...]:
     """A task's line in the index; the methods are those that ran."""
     return (
-        (Span(page.task.title, "link", f"{page.task.name}.md"),),
+        (Span(page.task.title, "link", f"{page.name}.md"),),
         f"v{page.task.version}",
         str(len(page.records)),
         str(len(page.grid.seeds)),

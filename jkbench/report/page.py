@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from jkbench.records.choices import Choices
 from jkbench.records.schema import Record
 from jkbench.records.select import Chosen
-from jkbench.report import analysis
+from jkbench.report import analysis, tuning
 from jkbench.report.caption import protocol, provenance
 from jkbench.report.checks import disagreements, one_protocol
 from jkbench.report.document import Block, Bullets, Section, Span, Table, rich
@@ -32,6 +33,14 @@ class Page:
     transfer: Transfer | None
     counts: list[str]
     problems: list[str]
+    name: str
+    choices: Choices | None = None
+    """How the rows were tuned, on a page of tuned rows."""
+
+    @property
+    def protocol(self) -> list[str]:
+        """The caption; on a page of its own, what it says of parameters holds for every row."""
+        return protocol(self.task, self.grid, () if self.name == self.task.name else self.grid.labels)
 
     @property
     def tables(self) -> list[Table]:
@@ -71,6 +80,8 @@ def compose(chosen: Chosen) -> Page:
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
         problems=[*left_out, *disagreements(records)],
+        name=chosen.name,
+        choices=chosen.choices if chosen.origin == "tuned" else None,
     )
 
 
@@ -85,7 +96,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
     """The page's blocks; ``below_main`` stands above the main table, ``of_transfer`` at the head of its section."""
     task, grid = page.task, page.grid
     how, checks = (
-        Section("Protocol", (Bullets((*protocol(task, grid), *provenance(task, grid))),)),
+        Section("Protocol", (Bullets((*page.protocol, *provenance(task, grid))),)),
         Section("Checks", tuple(_checks(page))),
     )
     counts = Bullets(tuple(page.counts)) if page.counts else ""
@@ -106,6 +117,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
         Section("Fidelity, calibration and loss terms", tuple(further)) if further else "",
         how,
         parameter_table(grid, page.records),
+        tuning.section(page.choices) if page.choices else "",
         Section("Unfinished trials", (lost, counts)),
         checks,
     )

@@ -20,6 +20,7 @@ from jkbench.statistics.power import detectable_gap, prediction_intervals, seeds
 from jkbench.statistics.ranks import CriticalDifference, critical_difference, mean_ranks
 from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, SignFlip, max_statistic_test, sign_flip_test
 from jkbench.statistics.ties import holm, tie_group
+from jkbench.statistics.tuning import expected_best
 
 __all__ = [
     "EXACT_UP_TO",
@@ -36,6 +37,7 @@ __all__ = [
     "critical_difference",
     "detectable_difference",
     "detectable_gap",
+    "expected_best",
     "first_reached",
     "gain_test",
     "holm",

@@ -222,6 +222,9 @@ class Task(_Model):
         default_factory=dict,
         description="a method's parameters in this task; a list makes several rows of it. The rest keep their own",
     )
+    tuning: Literal["task", "regime"] = Field(
+        default="task", description="whether `tune` chooses a method's parameters once, or for each regime"
+    )
     selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
 
     @field_validator("kind")
@@ -273,7 +276,7 @@ class Task(_Model):
         """A hash of everything that can change a number, the methods' parameters apart (they are in the trial)."""
         kept = self.model_dump(
             mode="json",
-            exclude={"title", "description", "seeds", "shots", "baseline", "methods", "selection"},
+            exclude={"title", "description", "seeds", "shots", "baseline", "methods", "selection", "tuning"},
         )
         return hashing.of_value({**kept, "revision": REVISION})
 
