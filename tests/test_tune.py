@@ -82,7 +82,7 @@ def test_a_range_has_a_scale_edges_and_is_widened_by_half() -> None:
 
 def test_the_unit_is_not_tuned_unless_its_method_gives_it_a_range(tmp_path: Path) -> None:
     """A loss has one weight too many: Adam's steps do not feel its scale."""
-    text = "from jkbench import Method, Weight\nclass Mine(Method):\n    UNIT\n    kd: Weight = 1.0\n    ce: Weight = 1.0\n"
+    text = "from jkbench import Method\nclass Mine(Method):\n    UNIT\n    kd: Weight = 1.0\n    ce: Weight = 1.0\n"
     path = tmp_path / "mine.py"
     for unit, tuned in (("unit = 'kd'", {"ce"}), ("unit = 'ce'", {"kd"}), ("ranges = {'ce': (1, 10)}", {"ce", "kd"})):
         path.write_text(text.replace("UNIT", unit))
