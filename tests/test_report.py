@@ -182,7 +182,7 @@ def test_no_ratio_across_devices_and_a_mark_where_not_alone():
     costs = {label: [entry.text for entry in row[-5:]] for label, row in rows_of(page.tables[0]).items()}
     assert costs["distill"][:2] == ["10.0 *", "–"]
     assert costs["scratch"][:2] == ["10.0", "1.00"]
-    assert any("several kinds of device" in note for note in page.tables[0].notes)
+    assert any("several kinds of machine" in note for note in page.tables[0].notes)
     assert any("marked *" in note for note in page.tables[0].notes)
 
 

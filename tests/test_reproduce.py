@@ -21,7 +21,7 @@ from jkbench.planning import record_fields
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record
 from jkbench.records.store import RecordSet
-from jkbench.statistics import Interval
+from jkbench.statistics import Interval, mean_interval, prediction_intervals
 from jkbench.tasks import task as tasks
 
 
@@ -105,8 +105,35 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
 def test_verdicts_are_no_stronger_than_the_interval(
     published: float, ours: Interval | None, sign: str, size: str
 ) -> None:
-    gain = PaperDifference("a", "5", published, ours, over="b")
+    gain = PaperDifference("a", "5", published, ours, over="b", predicted=ours)
     assert (gain.sign, gain.size) == (sign, size)
+
+
+def test_a_perfect_replication_is_seldom_judged_below_or_above() -> None:
+    """One published run of our own distribution: an interval of our mean alone refuses every third of them."""
+    generator, refused, before = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        published, *ours = generator.normal(2.0, 1.0, 6)
+        mean, (predicted,) = mean_interval(ours), prediction_intervals([ours])
+        refused += PaperDifference("a", "5", published, mean, over="b", predicted=predicted).size in ("below", "above")
+        before += PaperDifference("a", "5", published, mean, over="b", predicted=mean).size in ("below", "above")
+    assert refused < 0.08 * 400 < 0.25 * 400 < before
+
+
+def test_a_published_difference_is_held_against_one_more_paired_run(index: Index) -> None:
+    cells = {("ce", "5"): [10.0, 11.0, 12.0], ("ce+jac", "5"): [12.0, 13.1, 14.6], ("ce+act", "5"): [11.0, 14.0, 12.0]}
+    page = compare(table("cifar100"), tasks.load("cifar100-fewshot"), index, records(index, "cifar100", cells))
+    gains = {(gain.row, gain.over): gain for gain in the_only(page).gains if gain.column == "5" and gain.ours}
+    measured = {(a, b): np.subtract(cells[a, "5"], cells[b, "5"]) for a, b in gains}
+    pooled = np.mean([d.var(ddof=1) for d in measured.values()])
+    for pair, differences in measured.items():
+        variance = (4 * pooled + 2 * differences.var(ddof=1)) / 6
+        found = gains[pair].predicted
+        assert found is not None
+        assert found.mean == pytest.approx(differences.mean())
+        degrees = min(6.0, 2 * min((len(measured) + 1) / 2, 8 / 3))
+        half = stats.t.ppf(0.975, degrees) * np.sqrt(variance * 4 / 3)
+        assert found.half_width == pytest.approx(half)
 
 
 def test_verdicts_are_counted_in_words(index: Index) -> None:

@@ -87,6 +87,16 @@ def device_name(where: torch.device) -> str:
     return torch.cuda.get_device_name(where) if where.type == "cuda" else f"cpu ({platform.machine()})"
 
 
+@lru_cache(maxsize=1)
+def processor() -> str | None:
+    """The CPU's model; None where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
 def describe(where: torch.device) -> Environment:
     """The record's account of this process."""
     commit, dirty = revision()
@@ -95,6 +105,7 @@ def describe(where: torch.device) -> Environment:
         python=platform.python_version(),
         torch=torch.__version__,
         device=device_name(where),
+        processor=processor() if where.type == "cpu" else None,
         threads=torch.get_num_threads(),
         precision="float32",
         platform=f"{platform.system()}-{platform.machine()}",

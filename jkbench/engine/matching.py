@@ -37,15 +37,18 @@ def _told(sizes: dict[str, tuple[int, int]]) -> str:
 def matched_layers(student: Network, teacher: Network, matching: Matching, image: Tensor) -> tuple[Pair, ...]:
     """The pairs that the task names, or the deepest layers of each spatial size that both networks have.
 
-    ``image`` is any one image, 1×C×H×W. `UserError` for a layer that is not there, or sizes that differ without
-    ``resize``. Empty where the networks share no size and the task names no pair.
+    ``image`` is any one image, 1×C×H×W. Maps of 1×1 are never matched: normalised, the attention of one pixel is always
+    1. `UserError` for a named layer that is not there or has such a map, and for sizes that differ without ``resize``.
+    Empty where the networks share no size and the task names no pair.
     """
     ours, theirs = sizes(student, image), sizes(teacher, image)
     if matching.layers is None:
         deepest_ours = {size: name for name, size in ours.items()}
         deepest_theirs = {size: name for name, size in theirs.items()}
         return tuple(
-            Pair(name, deepest_theirs[size], size) for size, name in deepest_ours.items() if size in deepest_theirs
+            Pair(name, deepest_theirs[size], size)
+            for size, name in deepest_ours.items()
+            if size in deepest_theirs and size != (1, 1)
         )
     pairs = []
     with Collector() as problems:
@@ -54,6 +57,14 @@ def matched_layers(student: Network, teacher: Network, matching: Matching, image
                 problems.add(unknown("student layer", mine, ours))
             elif other not in theirs:
                 problems.add(unknown("teacher layer", other, theirs))
+            elif (1, 1) in (ours[mine], theirs[other]):
+                one = mine if ours[mine] == (1, 1) else other
+                problems.add(
+                    UserError(
+                        f"layer {one} has a map of 1×1: normalised, its attention is always 1",
+                        "name a layer with a larger map in the task's [matching]",
+                    )
+                )
             elif ours[mine] != theirs[other] and not matching.resize:
                 problems.add(
                     UserError(

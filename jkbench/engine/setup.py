@@ -197,12 +197,14 @@ def _renamed(trial: Trial, name: str) -> Trial:
 
 
 def _counted(task: Task, data: TaskData, train: ImageSet, scored: ImageSet) -> schema.Data:
+    counts = tuple(torch.bincount(scored.labels.cpu(), minlength=len(data.target.classes)).tolist())
     return schema.Data(
         dataset=task.target.dataset,
         content=data.target.content,
         train_images=len(train),
         scored_images=len(scored),
         classes=len(data.target.classes),
+        scored_per_class=counts if len(set(counts)) > 1 else None,
     )
 
 

@@ -14,7 +14,7 @@ from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
 from jkbench.report.caption import protocol, provenance
 from jkbench.report.grid import Column, Grid, arrange
-from jkbench.statistics import Interval, mean_interval
+from jkbench.statistics import Interval, mean_interval, prediction_intervals
 from jkbench.tasks.shots import Shots, parse
 from jkbench.tasks.task import Task
 
@@ -46,18 +46,13 @@ class PaperDifference(PaperNumber):
     """A difference of two rows: ours is paired, seed by seed."""
 
     over: str = ""
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The ends of our interval; None where nothing was run, and where one seed has no interval."""
-        if self.ours is None or self.ours.half_width is None:
-            return None
-        return self.ours.mean - self.ours.half_width, self.ours.mean + self.ours.half_width
+    predicted: Interval | None = None
+    """Where one more paired run would fall if it had our variance: what the published difference is held against."""
 
     @property
     def resolved(self) -> bool:
         """Whether our interval excludes zero."""
-        return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
+        return self.ours is not None and self.ours.half_width is not None and abs(self.ours.mean) > self.ours.half_width
 
     @property
     def sign(self) -> Sign:
@@ -70,17 +65,17 @@ class PaperDifference(PaperNumber):
 
     @property
     def size(self) -> Size:
-        """Whether our interval includes the published difference and excludes zero; "below" and "above" are ours.
+        """Whether the published difference could be one more run of ours, and ours is not zero.
 
-        An interval that includes both resolves nothing. The published difference has no interval of its own.
+        "below" and "above" are ours. Where the published one could be a run of ours, and ours could be zero, nothing is
+        resolved.
         """
         if self.ours is None:
             return "not run"
-        if self.published is None or self.ends is None:
+        if self.published is None or self.predicted is None or self.predicted.half_width is None:
             return "not resolved"
-        low, high = self.ends
-        if not low <= self.published <= high:
-            return "below" if high < self.published else "above"
+        if abs(self.published - self.predicted.mean) > self.predicted.half_width:
+            return "below" if self.predicted.mean < self.published else "above"
         return "holds" if self.resolved else "not resolved"
 
 
@@ -172,19 +167,7 @@ def _read(
         for column in columns
         if (row, column) in table.numbers or not table.numbers
     ]  # fmt: skip
-    gains = [
-        PaperDifference(
-            row,
-            column,
-            _difference(table, row, over, column),
-            _paired(found, row, over, column),
-            bool({(row, column), (over, column)} & table.recalled),
-            over=over,
-        )
-        for row, over in table.gains
-        for column in table.gain_columns or columns
-        if _difference(table, row, over, column) is not None or not table.numbers
-    ]
+    gains = _gains(table, columns, found)
     methods = table.methods_of(task.name, name)
     return Read(
         name=name,
@@ -229,10 +212,36 @@ def _where(table: PaperTable, task: Task, column: str) -> Column:
     return Column(parse(column), "accuracy")
 
 
-def _interval(values: Sequence[float]) -> Interval | None:
-    return mean_interval(values) if values else None
+def _gains(
+    table: PaperTable, columns: Sequence[str], found: Mapping[tuple[str, str], Mapping[int, float]]
+) -> list[PaperDifference]:
+    """The differences that the paper speaks of; in predictions their variances are drawn towards each other."""
+    claimed = [
+        (row, over, column)
+        for row, over in table.gains
+        for column in table.gain_columns or columns
+        if _difference(table, row, over, column) is not None or not table.numbers
+    ]
+    ours = {claim: _paired(found, *claim) for claim in claimed}
+    seeds = sorted({seed for values in ours.values() for seed in values})
+    run = [claim for claim in claimed if ours[claim]]
+    matrix = [[ours[claim].get(seed, float("nan")) for seed in seeds] for claim in run]
+    predicted = dict(zip(run, prediction_intervals(matrix) if run else (), strict=True))
+    return [
+        PaperDifference(
+            row,
+            column,
+            _difference(table, row, over, column),
+            _interval(list(ours[row, over, column].values())),
+            bool({(row, column), (over, column)} & table.recalled),
+            over=over,
+            predicted=predicted.get((row, over, column)),
+        )
+        for row, over, column in claimed
+    ]
 
 
-def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> Interval | None:
+def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> dict[int, float]:
+    """Our differences of two rows, by seed."""
     mine, theirs = found.get((row, column), {}), found.get((over, column), {})
-    return _interval([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+    return {seed: mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())}

@@ -163,11 +163,11 @@ def _explained(page: Reproduction) -> Sequence[Words]:
         ),
         rich(
             "Sign: *holds* if our interval excludes zero on the published side, *does not hold* if it excludes zero on "
-            "the other side, *not resolved* if it includes zero. Size: *holds* if our interval includes the published "
-            "difference and excludes zero; *below* or *above* if ours is below or above the published one and the "
-            "interval excludes it; *not resolved* if the interval includes both."
+            "the other side, *not resolved* if it includes zero. Size: *below* or *above* if the published difference "
+            "is above or below where one more run of ours would fall (95 % prediction interval); else *holds* if our "
+            "interval excludes zero, *not resolved* if it does not."
         ),
-        "The published differences have unknown errors of their own. Each difference is judged by its own 95 % "
-        "interval, without adjustment for their number. An interval from three seeds is itself uncertain: three "
-        "differences that happen to be close give a short one.",
+        "This takes each published difference for one paired run with our variance, which the paper does not say. In a "
+        "prediction interval the variances of all differences are drawn towards their mean. Each difference is "
+        "judged by itself, without adjustment for their number.",
     ]  # fmt: skip

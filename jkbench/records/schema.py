@@ -78,6 +78,9 @@ class Data(_Part):
     train_images: Count = Field(description="images that the student was trained on")
     scored_images: Count = Field(description="images that it was scored on")
     classes: Count
+    scored_per_class: tuple[Count, ...] | None = Field(
+        default=None, description="scored images of each class, in their order; None where all have the same number"
+    )
 
 
 class Pairing(_Part):
@@ -109,6 +112,7 @@ class Environment(_Part):
     python: str
     torch: str
     device: str
+    processor: str | None = Field(default=None, description="the CPU's model, where it trained; older records lack it")
     threads: Count
     precision: str = Field(description="float32, and which faster modes were allowed")
     platform: str

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jkbench.records.predicted import right
 from jkbench.report.grid import Cell, Column, Grid
 from jkbench.statistics import (
     Interval,
@@ -18,9 +19,11 @@ from jkbench.statistics import (
     mean_interval,
     mean_pair_variance,
     panel,
+    two_way_interval,
 )
 from jkbench.tasks.shots import Shots
 
+Bools = NDArray[np.bool_]
 LEVEL = 0.05
 POWER = 0.8
 
@@ -30,6 +33,8 @@ class Gain:
     """A row's paired difference from the baseline (metric's unit), and its p adjusted for the page's family."""
 
     interval: Interval
+    both: Interval | None = None
+    """Over seeds and test images; None where a trial's predictions are not known."""
     p: float | None = None
     assumes_normal: bool = False
     """Tested by a shrunken t; else by sign flips."""
@@ -86,7 +91,7 @@ def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
                 difference = both[0] - both[1]
                 there = difference[~np.isnan(difference)]
                 if label != base and there.size:
-                    cells[label, column] = Gain(mean_interval(there))
+                    cells[label, column] = Gain(mean_interval(there), over_images(grid, label, base or "", column))
                     family[label, column] = difference
         if not rows.kind.ranked or not family:
             continue
@@ -95,8 +100,25 @@ def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
         test = gain_test(np.array(list(family.values())), columns, least, np.random.default_rng(0))
         for key, p, short, flipped in zip(family, test.p, test.short, test.flipped, strict=True):
             if not np.isnan(p):
-                cells[key] = Gain(cells[key].interval, float(p), not flipped, bool(short))
+                cells[key] = replace(cells[key], p=float(p), assumes_normal=not flipped, short=bool(short))
     return cells
+
+
+def paired_right(grid: Grid, first: str, second: str, shots: Shots) -> tuple[Bools, Bools] | None:
+    """What two rows have right, (seeds, images) each, at the seeds that both finished; None where one is not known."""
+    found = [{r.seed: right(r) for r in grid.records(label, shots) if r.status == "ok"} for label in (first, second)]
+    seeds = sorted(found[0].keys() & found[1].keys())
+    tables = [[of_row[seed] for seed in seeds] for of_row in found]
+    a, b = ([mask for mask in table if mask is not None] for table in tables)
+    return (np.array(a), np.array(b)) if seeds and len(a) == len(b) == len(seeds) else None
+
+
+def over_images(grid: Grid, label: str, baseline: str, column: Column) -> Interval | None:
+    """The gain's interval over seeds and test images; None for metrics that predictions do not tell."""
+    if column.metric != "accuracy" or (both := paired_right(grid, label, baseline, column.shots)) is None:
+        return None
+    found = two_way_interval(both[0].astype(np.int8) - both[1])
+    return Interval(found.mean, found.over_both, found.seeds)
 
 
 def resolution(grid: Grid, column: Column) -> tuple[float, int, int] | None:
@@ -134,16 +156,18 @@ class Price:
     trainable_parameters: int
     deployed_parameters: int | None
     alone: bool
-    machines: frozenset[tuple[str, int]]
+    machines: frozenset[tuple[str, str | None, int]]
 
 
 def price(grid: Grid, label: str, shots: Shots, baseline: str | None = None) -> Price | None:
-    """The medians of a row in a regime; the ratio of steps only where the baseline ran on the same kind of device."""
+    """The medians of a row in a regime; the ratio of steps only where the baseline ran on machines of one kind."""
     done = [r for r in grid.records(label, shots) if r.status == "ok" and r.cost is not None]
     costs = [record.cost for record in done if record.cost is not None]
     if not costs:
         return None
-    machines = frozenset((r.environment.device, r.environment.threads) for r in done if r.environment)
+    machines = frozenset(
+        (r.environment.device, r.environment.processor, r.environment.threads) for r in done if r.environment
+    )
     step = median(cost.step_ms for cost in costs)
     other = price(grid, baseline, shots) if baseline is not None else None
     comparable = other is not None and other.step_ms > 0 and other.machines == machines

@@ -187,7 +187,8 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
         )
     if len({price.machines for price in found}) > 1:
         notes.append(
-            f"Timings come from several kinds of device; × {code(task.baseline)} is given only where the devices agree."
+            f"Timings come from several kinds of machine; × {code(task.baseline)} is given only within one: "
+            "`jkbench profile` measures all rows on one machine."
         )
     return notes
 
@@ -217,6 +218,11 @@ def gain_notes(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis.
         f"p: {'; with fewer than 6 seeds '.join(how)}; adjusted for all {plural(len(family), 'comparison')} on this "
         "page. Bold: p below 0.05."
     )
+    if any(gain.both is not None for gain in gains.values()):
+        notes.append(
+            "Intervals and p over seeds hold for these very test images, intervals over seeds and images for others of "
+            "the same kind too (crossed random effects)."
+        )
     return notes
 
 

@@ -10,6 +10,7 @@ from jkbench.report import analysis
 from jkbench.report.document import Entry, Head, RowGroup, Table, table
 from jkbench.report.grid import END, Cell, Column, ColumnBlock, Grid, RankedRows, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
+from jkbench.statistics import Interval
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
 
@@ -103,30 +104,34 @@ def _costs(grid: Grid, label: str, shots: Shots, baseline: str) -> list[Entry]:
 
 
 def gain_tables(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis.Gain]) -> list[Table]:
-    """Gains over the baseline, a table a block; significant ones in bold."""
+    """Gains over the baseline, a table a block, significant ones in bold; then with intervals over images too."""
     usual = max((gain.interval.n for gain in gains.values()), default=None)
 
-    def entry(label: str, column: Column) -> Entry:
-        gain = gains.get((label, column))
-        if gain is None:
+    def entry(found: Interval | None, p: float | None) -> Entry:
+        if found is None:
             return Entry(DASH)
-        found = gain.interval
         aside = [f"n = {found.n}"] if found.n != usual else []
-        if gain.p is not None:
-            aside.append(p_value(gain.p))
-        bold = gain.p is not None and gain.p < analysis.LEVEL
-        return Entry(measured(found.scaled(100), sign=True), ", ".join(aside), bold, found.mean)
+        if p is not None:
+            aside.append(p_value(p))
+        return Entry(
+            measured(found.scaled(100), sign=True), ", ".join(aside), p is not None and p < analysis.LEVEL, found.mean
+        )
 
+    over_seeds = {key: entry(gain.interval, gain.p) for key, gain in gains.items()}
+    over_both = {key: entry(gain.both, None) for key, gain in gains.items() if gain.both is not None}
+    words = f"Gain over {code(task.baseline)} in points"
     tables = []
-    for block in grid.main:
-        compared = {label for label, column in gains if column in block.columns}
+    for what, name, cells in ((words, "gain", over_seeds), (f"{words}: seeds and images", "gain-images", over_both)):
+        for block in grid.main:
+            compared = {label for label, column in cells if column in block.columns}
 
-        def row(label: str, block: ColumnBlock = block) -> list[Entry]:
-            return [entry(label, column) for column in block.columns]
+            def row(
+                label: str, block: ColumnBlock = block, cells: dict[tuple[str, Column], Entry] = cells
+            ) -> list[Entry]:
+                return [cells.get((label, column), Entry(DASH)) for column in block.columns]
 
-        title = _title(f"Gain over {code(task.baseline)} in points", block)
-        if compared:
-            tables.append(of_rows(title, _named("gain", block), heads(block), grid, row, compared))
+            if compared:
+                tables.append(of_rows(_title(what, block), _named(name, block), heads(block), grid, row, compared))
     return tables
 
 

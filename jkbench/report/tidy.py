@@ -12,9 +12,9 @@ from jkbench.tasks.shots import Shots
 
 COLUMNS = [
     "task", "task_version", "protocol", "label", "method", "reference", "shots", "metric", "n", "mean", "half_width",
-    "in_tie_group", "behind_best", "gain", "gain_half_width", "gain_n", "gain_p", "mean_rank", "mean_rank_half_width",
-    "diverged", "failed", "out_of_memory", "timed_out", "step_ms", "seconds", "peak_memory_mb", "trainable_parameters",
-    "timed_alone",
+    "in_tie_group", "behind_best", "gain", "gain_half_width", "gain_images_half_width", "gain_n", "gain_p",
+    "gain_test", "mean_rank", "mean_rank_half_width", "diverged", "failed", "out_of_memory", "timed_out", "step_ms",
+    "seconds", "peak_memory_mb", "trainable_parameters", "timed_alone",
 ]  # fmt: skip
 TRANSFER_COLUMNS = [
     "below_baseline", "below_baseline_low", "below_baseline_high", "images_to_baseline", "images_to_baseline_low",
@@ -25,12 +25,13 @@ TRANSFER_COLUMNS = [
 def tidy(page: Page) -> pd.DataFrame:
     """The page as a data frame with the columns `COLUMNS`, a transfer task's with `TRANSFER_COLUMNS` after them.
 
-    Shares lie in 0..1, nll in nats, gains in the metric's unit; half-widths are those of 95 % t-intervals, gain_p is
-    adjusted for the page's family. below_baseline counts seeds, of gain_n; low and high are the rate's exact interval.
-    images_to_baseline are the images per class at which the row first has the accuracy that the baseline has in the
-    line's regime, where that has ten times the images of another; the fewest that were run stand for "these or fewer",
-    inf for "not within the regimes that were run", low and high are a bootstrap's. Empty: there is
-    none (in_tie_group for references and for metrics that are not ranked).
+    Shares lie in 0..1, nll in nats, gains in the metric's unit; half-widths are those of 95 % t-intervals over seeds,
+    gain_images_half_width over seeds and test images; gain_p is adjusted for the page's family. A row that is neither
+    in_tie_group nor behind_best lacks seeds. below_baseline counts seeds, of gain_n; low and high are the rate's exact
+    interval. images_to_baseline are the images per class at which the row first has the accuracy that the baseline has
+    in the line's regime, where that has ten times the images of another; the fewest that were run stand for "these or
+    fewer", inf for "not within the regimes that were run", low and high are a bootstrap's. Empty: there is none
+    (in_tie_group for references and for metrics that are not ranked).
     """
     grid = page.grid
     columns = [Column(shots, metric) for shots in grid.shots for metric in grid.metrics]
@@ -79,7 +80,14 @@ def _gain(page: Page, label: str, column: Column) -> dict[str, object]:
     if gain is None:
         return {}
     found = gain.interval
-    return {"gain": found.mean, "gain_half_width": found.half_width, "gain_n": found.n, "gain_p": gain.p}
+    return {
+        "gain": found.mean,
+        "gain_half_width": found.half_width,
+        "gain_images_half_width": None if gain.both is None else gain.both.half_width,
+        "gain_n": found.n,
+        "gain_p": gain.p,
+        "gain_test": None if gain.p is None else "shrunken t" if gain.assumes_normal else "sign flips",
+    }
 
 
 def _transfer(page: Page, label: str, column: Column) -> dict[str, object]:

@@ -1,0 +1,24 @@
+"""Which scored images a trial has right: from its predictions, without the images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jkbench.records.schema import Record, unpack_labels
+
+
+def right(record: Record) -> NDArray[np.bool_] | None:
+    """A mask over the scored images, in the order of their split, which is that of their classes.
+
+    None where the record holds no predictions, and where these do not give the accuracy that it states.
+    """
+    data, accuracy = record.data, record.metrics.get("accuracy")
+    if data is None or record.predictions is None or accuracy is None:
+        return None
+    counts = data.scored_per_class or (data.scored_images // data.classes,) * data.classes
+    truth, predicted = np.repeat(np.arange(len(counts)), counts), np.array(unpack_labels(record.predictions))
+    if len(truth) != len(predicted):
+        return None
+    found: NDArray[np.bool_] = truth == predicted
+    return found if abs(found.mean() - accuracy) < 0.5 / len(found) else None
