@@ -241,6 +241,10 @@ def _gains(
     ]
 
 
+def _interval(values: Sequence[float]) -> Interval | None:
+    return mean_interval(values) if values else None
+
+
 def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> dict[int, float]:
     """Our differences of two rows, by seed."""
     mine, theirs = found.get((row, column), {}), found.get((over, column), {})
