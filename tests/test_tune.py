@@ -15,6 +15,7 @@ from conftest import ROOT
 from report_factory import few, make_record, make_task
 from test_cli import jkbench
 
+import jkbench as suite
 from jkbench.errors import UserError
 from jkbench.execute import tune
 from jkbench.execute.run import Resources
@@ -145,6 +146,21 @@ def test_a_task_is_tuned_resumed_joined_run_and_shown(work: Path, capsys: pytest
     assert "Not tuned" not in tuned
     assert "seeds 100, 101, which no table uses" in tuned
     assert (work / "leaderboard/small-default.md").exists()
+
+
+def test_tuning_from_python_gives_one_row_a_configuration_and_regime(work: Path) -> None:
+    found = suite.tune(
+        "small.toml", ["distill"], budget=3, seeds=[100], ranges={"act": (0.5, 2)}, executor="serial", jobs=1
+    )
+    assert list(found["configuration"]) == [0, 0, 1, 1, 2, 2]
+    assert list(found["shots"]) == [2, 4] * 3
+    assert found["chosen"].sum() == 2
+    drawn = [each["act"] for each in found["parameters"][2:]]
+    assert all(0.5 <= act <= 2.9 for act in drawn)
+    tested = suite.run("small.toml", ["distill"], seeds=1, parameters="tuned", executor="serial", jobs=1)
+    assert list(tested["parameters"]) == list(found[found["chosen"]]["parameters"])
+    with pytest.raises(UserError, match="0 is not a number of configurations"):
+        suite.tune("small.toml", "distill", budget=0)
 
 
 def rising(monkeypatch: pytest.MonkeyPatch, wanted: list[dict[str, Any]]) -> None:
