@@ -97,12 +97,14 @@ def test_the_command_writes_a_page(nowhere: Path, references: Path, capsys: pyte
     text = (Path(small.__file__).parents[1] / "jkbench/tasks/digits-transfer.toml").read_text()
     short = text.replace("steps = 600, drop_at = 480", "steps = 4").replace("steps = 300, drop_at = 240", "steps = 4")
     (nowhere / "few.toml").write_text(short.replace('name = "digits-transfer"', 'name = "few"'))
-    arguments = ["theory", "--terms", "few.toml", "--methods", "jacobian,lwf-jacobian", "--shots", "1,5"]
+    arguments = ["theory", "--terms", "few.toml", "--methods", "jacobian,lwf-jacobian,jacobian[ce=0,act=0]"]
+    arguments += ["--shots", "1,5"]
     assert cli.main(arguments, standalone_mode=False) == 0
     out = capsys.readouterr().out
     assert "The term jac of jacobian" in out
     page = (nowhere / "docs/terms-few.md").read_text()
     assert "5 per class, mean over 1 seed." in page
+    assert "`jacobian` has several rows: how far a term falls depends on its weight" in page
     assert "- `jacobian`: ce = 1, act = 1, jac = " in page
     assert (nowhere / "docs/terms-few.png").read_bytes().startswith(b"\x89PNG")
     for words, told in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -27,6 +28,7 @@ def document(
         "network's outputs. This page shows how the loss terms of some rows change over training, and how much of each "
         f"term's gradient reaches the student's early layers: at {regime}, mean over {plural(seeds, 'seed')}.",
         verdict(curves),
+        _swept(curves),
         Drawing(name, "Loss terms over training, in units of their first value", partial(draw, curves)),
         Bullets(tuple(conclusions(curves, reaches))),
         Section(
@@ -51,6 +53,14 @@ def document(
         Section("Protocol", (Bullets(tuple(protocol)),)),
     )
     return Document(name, f"Which loss terms train the student? {task.title}", "`jkbench theory`", blocks)
+
+
+def _swept(curves: Sequence[Curve]) -> str:
+    """That a term's end depends on its weight, where a method stands on the page with several parameters."""
+    rows = Counter(row.partition("[")[0] for row in dict.fromkeys(curve.row for curve in curves))
+    several = [code(method) for method, count in rows.items() if count > 1]
+    told = f"{' and '.join(several)} {'have' if len(several) > 1 else 'has'} several rows"
+    return f"{told}: how far a term falls depends on its weight beside the others." if several else ""
 
 
 def draw(curves: Sequence[Curve]) -> Figure:
