@@ -289,6 +289,18 @@ def test_layers_are_paired_by_size_or_as_the_task_says() -> None:
     assert "resize = true" in str(caught.value)
 
 
+def test_maps_of_one_pixel_are_never_matched() -> None:
+    """Normalised, the attention of one pixel is always 1: such a pair would be a loss of silent zeros."""
+    from jkbench.engine.matching import matched_layers
+    from jkbench.tasks.task import Matching
+
+    student, teacher = build("vgg:4-M-4", 1, 2, 3, 0), build("vgg:4-M-8", 1, 2, 3, 0)
+    image = torch.zeros(1, 1, 2, 2)
+    assert [pair.size for pair in matched_layers(student, teacher, Matching(), image)] == [(2, 2)]
+    with pytest.raises(UserError, match="layer stage2 has a map of 1×1"):
+        matched_layers(student, teacher, Matching(layers=(("stage2", "stage2"),)), image)
+
+
 def test_the_middle_layer_is_the_lower_of_two() -> None:
     settings = [SignalSettings(tuple(Pair(f"{n}", f"{n}", (1, 1)) for n in range(1, count + 1)), True, "running")
                 for count in range(1, 6)]  # fmt: skip

@@ -6,20 +6,13 @@ Randomness comes only from a generator that the caller hands in. What was simula
 
 from jkbench.statistics.across import Estimate, interquartile_mean, probability_of_improvement
 from jkbench.statistics.curves import Reached, first_reached, reach
-from jkbench.statistics.gains import GainTest, gain_test
+from jkbench.statistics.gains import GainTest, gain_test, holm
 from jkbench.statistics.groups import Group, leading_group, mean_pair_variance, panel
 from jkbench.statistics.images import McNemar, TwoWay, mcnemar, two_way_interval
-from jkbench.statistics.intervals import (
-    Interval,
-    detectable_difference,
-    mean_interval,
-    power_of_paired_t,
-    share_interval,
-)
+from jkbench.statistics.intervals import Interval, mean_interval, share_interval
 from jkbench.statistics.power import detectable_gap, prediction_intervals, seeds_to_settle
 from jkbench.statistics.ranks import CriticalDifference, critical_difference, mean_ranks
-from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, SignFlip, max_statistic_test, sign_flip_test
-from jkbench.statistics.ties import holm, tie_group
+from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, max_statistic_test
 from jkbench.statistics.tuning import expected_best
 
 __all__ = [
@@ -32,10 +25,8 @@ __all__ = [
     "MaxStatistic",
     "McNemar",
     "Reached",
-    "SignFlip",
     "TwoWay",
     "critical_difference",
-    "detectable_difference",
     "detectable_gap",
     "expected_best",
     "first_reached",
@@ -49,13 +40,10 @@ __all__ = [
     "mean_pair_variance",
     "mean_ranks",
     "panel",
-    "power_of_paired_t",
     "prediction_intervals",
     "probability_of_improvement",
     "reach",
     "seeds_to_settle",
     "share_interval",
-    "sign_flip_test",
-    "tie_group",
     "two_way_interval",
 ]

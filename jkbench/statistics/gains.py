@@ -11,7 +11,6 @@ from scipy import stats
 
 from jkbench.statistics.groups import Bools, Floats, panel, shrunk_degrees, shrunk_variance
 from jkbench.statistics.signflip import max_statistic_test
-from jkbench.statistics.ties import holm
 
 SIGN_FLIPS_FROM = 6
 """Seeds from which sign flips can fall below 5 %: 2/2^6 = 0.031, with 5 seeds 0.0625."""
@@ -100,3 +99,17 @@ def shrunken_t(x: Floats) -> Floats:
     t = mean / np.where(error > 0, error, 1.0)
     p = 2 * stats.t.sf(t, shrunk_degrees(rows + 1, seeds, _MOST))
     return np.asarray(np.where(certain, np.where(mean > 0, 0.0, 1.0), p))
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values, valid under any dependence.
+
+    p: (tests,), in 0..1; returns (tests,) in the same order.
+    Source: Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 1979.
+    """
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

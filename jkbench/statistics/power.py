@@ -20,7 +20,7 @@ def detectable_gap(deviation: float, rows: int, seeds: int, power: float = 0.8, 
     deviation: of paired differences, any unit, the result's; rows: compared, the best among them; seeds: of each,
     two or more; resolution: the step of the metric. The shrunken variance is taken as a scaled chi-square of its
     degrees of freedom, as all pairs had one deviation. Raises ValueError on fewer than two rows or seeds.
-    Source: noncentral t, as `power_of_paired_t`.
+    Source: the noncentral t distribution; Cohen, *Statistical Power Analysis*, 1988, ch. 2.
     """
     if rows < 2 or seeds < 2 or not 0 < power < 1:
         raise ValueError("a gap needs two rows, two seeds and a power between 0 and 1")

@@ -17,16 +17,6 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class SignFlip:
-    """The result of `sign_flip_test`."""
-
-    p: float
-    smallest_p: float
-    n: int
-    exact: bool
-
-
-@dataclass(frozen=True)
 class MaxStatistic:
     """The result of `max_statistic_test`: p-values (rows,) adjusted for the whole family, and the rows' t."""
 
@@ -35,25 +25,6 @@ class MaxStatistic:
     smallest_p: float
     n: int
     exact: bool
-
-
-def sign_flip_test(
-    differences: ArrayLike, generator: np.random.Generator | None = None, draws: int = DRAWS
-) -> SignFlip:
-    """Two-sided sign-flip test of paired differences; valid if they are symmetric around zero under the null.
-
-    differences: (n,), any unit. The statistic is |mean|; |t| orders the flips in the same way, since a flip leaves
-    the sum of squares alone, so both give this p. Up to `EXACT_UP_TO` seeds all 2^n flips are counted and p is exact;
-    it cannot be smaller than 2/2^n (n = 5: 0.0625, n = 6: 0.03125), since a flip of all signs is as extreme. Beyond,
-    ``draws`` random flips and the identity are counted: p = (1 + hits)/(1 + draws).
-    Raises ValueError on no difference, on one that is not finite, and without a generator where one is needed.
-    Source: Fisher, *The Design of Experiments*, 1935, §21; Phipson & Smyth 2010 for counting the identity.
-    """
-    x = np.asarray(differences, dtype=float).reshape(-1)
-    if not np.isfinite(x).all():
-        raise ValueError("a difference is not finite")
-    result = max_statistic_test(x[None, :], generator, draws)
-    return SignFlip(float(result.p[0]), result.smallest_p, result.n, result.exact)
 
 
 def max_statistic_test(
@@ -66,10 +37,13 @@ def max_statistic_test(
     initial weights, another regime of the same data) is kept: if differences are symmetric around zero, the family-wise
     error is at most the level, however dependent the rows are; under strong skew it is not (`docs/statistics.md`).
     p of a row = share of flips whose largest |t| over all rows reaches the row's own |t|.
-    Rows without two seeds, or with no difference at all, have t = 0 and p = 1; equal differences have t = ±inf. Exact
-    and random flips, and the smallest p, as in `sign_flip_test`; seeds that no row has are dropped.
+    Rows without two seeds, or with no difference at all, have t = 0 and p = 1; equal differences have t = ±inf. Up to
+    `EXACT_UP_TO` seeds all 2^n flips are counted and p is exact; it cannot be smaller than 2/2^n (n = 5: 0.0625, n = 6:
+    0.03125), since a flip of all signs is as extreme. Beyond, ``draws`` random flips and the identity are counted:
+    p = (1 + hits)/(1 + draws). Seeds that no row has are dropped.
     Raises ValueError on no row, on no seed, on an infinite difference, and without a generator where one is needed.
-    Source: Westfall & Young, *Resampling-Based Multiple Testing*, 1993, §2.3; Nichols & Holmes 2002.
+    Source: Fisher, *The Design of Experiments*, 1935, §21; Phipson & Smyth 2010 for counting the identity;
+    Westfall & Young, *Resampling-Based Multiple Testing*, 1993, §2.3; Nichols & Holmes 2002.
     """
     x = np.asarray(differences, dtype=float)
     if x.ndim != 2 or np.isinf(x).any():
