@@ -25,6 +25,7 @@ from jkbench import Method, UserError, Weight, cross_entropy, noise_contrast, no
 class CRD(Method):
     cite = "tian2020contrastive"
     tasks = {"distillation", "transfer"}
+    ranges = {"tau": (0.02, 0.5), "dimension": None, "momentum": None, "negatives": None}
 
     ce: Weight = 1.0
     crd: Weight = 0.8

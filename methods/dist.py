@@ -20,6 +20,7 @@ from jkbench import Method, Weight, correlation, cross_entropy
 class DIST(Method):
     cite = "huang2022dist"
     tasks = {"distillation", "transfer"}
+    ranges = {"tau": (1.0, 10.0)}
 
     ce: Weight = 1.0
     inter: Weight = 2.0

@@ -22,6 +22,7 @@ class DKD(Method):
     cite = "zhao2022decoupled"
     tasks = {"distillation"}
     elsewhere = {"transfer": "it needs the teacher's output for the label, and the teacher knows other labels"}
+    ranges = {"tau": (1.0, 20.0), "warmup": None}
 
     ce: Weight = 1.0
     target: Weight = 1.0

@@ -23,6 +23,7 @@ class E2KD(Method):
     cite = "parchami2024good"
     tasks = {"distillation"}
     elsewhere = {"transfer": "it explains the teacher's class, and a student of other labels has no such class"}
+    ranges = {"ce": None, "kd": None, "explanation": (1e-2, 1e2), "tau": (1.0, 10.0)}
 
     ce: Weight = 0.0
     kd: Weight = 1.0

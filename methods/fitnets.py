@@ -23,6 +23,7 @@ from jkbench import Depth, Method, Weight, cross_entropy
 class FitNets(Method):
     cite = "romero2015fitnets"
     tasks = {"distillation", "transfer"}
+    ranges = {"hint": (1e-2, 1e4), "stage": (0.0, 0.5, "linear")}
 
     ce: Weight = 1.0
     hint: Weight = 100.0

@@ -22,6 +22,7 @@ class FunMatch(Method):
     cite = "beyer2022patient"
     tasks = {"distillation"}
     elsewhere = {"transfer": "it uses no labels: a head for labels that the teacher does not know would learn nothing"}
+    ranges = {"kd": None, "tau": (1.0, 10.0)}
 
     kd: Weight = 1.0
     tau: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0

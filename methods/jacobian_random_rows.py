@@ -20,6 +20,7 @@ from jkbench import Method, Weight, cross_entropy, squared_distance, squared_err
 class JacobianRandomRows(Method):
     cite = "amin2025hessians"
     tasks = {"distillation", "transfer"}
+    ranges = {"count": None}
 
     ce: Weight = 1.0
     act: Weight = 1.0

@@ -18,6 +18,7 @@ from jkbench import Method, Weight, cross_entropy, kl_divergence
 class KD(Method):
     cite = "hinton2014distilling"
     tasks = {"distillation", "transfer"}
+    ranges = {"tau": (1.0, 20.0)}
 
     ce: Weight = 0.1
     kd: Weight = 0.9

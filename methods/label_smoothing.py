@@ -19,6 +19,7 @@ from jkbench import Method
 class LabelSmoothing(Method):
     cite = "szegedy2016rethinking"
     tasks = {"distillation", "transfer", "robustness"}
+    ranges = {"alpha": (0.01, 0.5)}
 
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.1
 

@@ -18,6 +18,7 @@ from jkbench import Method, Weight, cross_entropy, kl_divergence, standardised
 class LSKD(Method):
     cite = "sun2024logit"
     tasks = {"distillation", "transfer"}
+    ranges = {"tau": (1.0, 10.0)}
 
     ce: Weight = 0.1
     kd: Weight = 9.0

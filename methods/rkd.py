@@ -17,6 +17,7 @@ from jkbench import Method, Weight, angles, cross_entropy, huber, relative_dista
 class RKD(Method):
     cite = "park2019relational"
     tasks = {"distillation", "transfer"}
+    ranges = {"distance": (1e-2, 1e3), "angle": (1e-2, 1e3)}
 
     ce: Weight = 1.0
     distance: Weight = 25.0

@@ -17,6 +17,7 @@ from jkbench import Method, Weight, cross_entropy, similarity, squared_error
 class SP(Method):
     cite = "tung2019similarity"
     tasks = {"distillation", "transfer"}
+    ranges = {"sp": (1e-1, 1e4)}
 
     ce: Weight = 1.0
     sp: Weight = 47.0

@@ -20,6 +20,7 @@ from jkbench import Method, Weight, cross_entropy, kl_divergence
 class TfKD(Method):
     cite = "yuan2020revisiting"
     tasks = {"distillation", "transfer", "robustness"}
+    ranges = {"tau": (1.0, 40.0), "correct": (0.8, 0.999, "linear")}
 
     ce: Weight = 0.9
     kd: Weight = 0.1

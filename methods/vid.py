@@ -40,6 +40,7 @@ class Gaussian(nn.Module):
 class VID(Method):
     cite = "ahn2019variational"
     tasks = {"distillation", "transfer"}
+    ranges = {"variance": None}
 
     ce: Weight = 1.0
     vid: Weight = 1.0
