@@ -1,4 +1,12 @@
-"""Attention maps and the input gradient of the teacher's largest attention (Srinivas & Fleuret 2018, section 4.3)."""
+"""Attention maps and the input gradient of the teacher's largest attention (Srinivas & Fleuret 2018, section 4.3).
+
+Formula: `attention`, and jac·⟨‖g_T/‖g_T‖ − g_S/‖g_S‖‖⟩, g the gradient by the inputs of the attention at the
+    teacher's largest pixel
+Published: all weights 1; the Jacobian of one layer.
+Identity: no change under a scaling of the gradients of either network.
+Traps: the student is read at the teacher's pixel, not at its own.
+Cost: the gradients of the student's attention are differentiated again, by its weights.
+"""
 
 from jkbench import Depth, Method, Weight, attention_loss, cross_entropy, distance, normalised, squared_error
 

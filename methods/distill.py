@@ -1,4 +1,10 @@
-"""Match activations: squared error between the logits of student and teacher (Srinivas & Fleuret 2018, CE + act)."""
+"""Match activations: squared error between the logits of student and teacher (Srinivas & Fleuret 2018, CE + act).
+
+Formula: ce·CE(y, p_S) + act·⟨‖z_T − z_S‖²⟩
+Published: both weights 1; the squared error is summed over classes.
+Identity: act = 0 is `scratch`.
+Traps: a mean over classes, as `mse_loss` takes, would be K times smaller.
+"""
 
 from jkbench import Method, Weight, cross_entropy, squared_error
 

@@ -5,7 +5,8 @@ Published: Amin et al. match a few random rows of an energy Hessian at each step
 Here: `jacobian`'s squared distance. J different rows are drawn for each image, and K/J makes the sum an unbiased
     estimate of `jacobian[rows=full]`. It is a file of its own so that the records of `jacobian` keep their code.
 Identity: the mean over draws is `jacobian[rows=full]`; J ≥ K is equal to it.
-Traps: the teacher's rows are new at each step, so that they are computed, not read from the cache.
+Traps: its estimate varies from step to step, the more the fewer rows.
+Cost: the teacher's rows are new at each step, so that they are computed, not read from the cache.
 """
 
 from dataclasses import replace

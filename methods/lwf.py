@@ -1,4 +1,10 @@
-"""Learning without forgetting: a head of its own keeps the teacher's outputs on the new images (Li & Hoiem 2016)."""
+"""Learning without forgetting: a head of its own keeps the teacher's outputs on the new images (Li & Hoiem 2016).
+
+Formula: ce·CE(y, p_S) + act·⟨‖z_T − z_S‖²⟩ on a head of its own
+Published: both weights 1 (Srinivas & Fleuret); Li & Hoiem take distillation at τ = 2.
+Identity: on labels of the teacher's own it is `distill` but for the second head.
+Traps: the second head is not part of the deployed network.
+"""
 
 from jkbench import Method, Weight, cross_entropy, squared_error
 

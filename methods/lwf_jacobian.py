@@ -1,4 +1,10 @@
-"""Learning without forgetting with attention-Jacobians (Srinivas & Fleuret 2018, section 5)."""
+"""Learning without forgetting with attention-Jacobians (Srinivas & Fleuret 2018, section 5).
+
+Formula: `lwf`, and jac·⟨‖g_T/‖g_T‖ − g_S/‖g_S‖‖⟩, g as in `attention-jacobian`
+Published: all weights 1.
+Identity: jac = 0 is `lwf`.
+Traps: the student is read at the teacher's pixel, not at its own.
+"""
 
 from jkbench import Depth, Method, Weight, cross_entropy, distance, normalised, squared_error
 

@@ -1,4 +1,10 @@
-"""Gaussian noise on the inputs of both networks, which Jacobian matching integrates (Srinivas & Fleuret 2018)."""
+"""Gaussian noise on the inputs of both networks, which Jacobian matching integrates (Srinivas & Fleuret 2018).
+
+Formula: ce·CE(y, p_S) + act·⟨‖z_T − z_S‖²⟩ at x + σ·ξ, ξ ~ N(0, I)
+Published: one draw an image and step, in both networks.
+Identity: sigma = 0 is `distill`; to second order in σ it adds σ²·⟨‖J_T − J_S‖²⟩ to act (Proposition 1).
+Traps: the teacher's outputs are computed at each step.
+"""
 
 import torch
 

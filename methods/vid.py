@@ -8,6 +8,7 @@ Here: 1 on an image's mean over its map, the same number. σ is trained, as in t
     10.
 Identity: with σ fixed it is the squared error over 2σ², and a constant. The best σ_c² is the mean squared error of
     channel c.
+Cost: the three convolutions are as wide as the teacher's maps, and work on each pixel of each layer.
 Traps: where the teacher's maps vary far less than σ² = 5, the term is flat for long. μ and σ inherit the student's
     optimiser.
 """
@@ -33,8 +34,8 @@ class Gaussian(nn.Module):
         self.a = nn.Parameter(torch.full((outputs,), math.log(math.expm1(variance))))
 
     def forward(self, mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-        variance = (functional.softplus(self.a) + 1e-5)[:, None, None].expand_as(theirs)
-        return functional.gaussian_nll_loss(self.mean(mine), theirs, variance)
+        variance = (functional.softplus(self.a) + 1e-5)[:, None, None]
+        return ((theirs - self.mean(mine)).square() / variance + variance.log()).mean() / 2
 
 
 class VID(Method):
