@@ -162,7 +162,7 @@ def _chosen(task: Task, index: Index, methods: str) -> list[tuple[str, dict[str,
         else:
             chosen.append((name, given))
     if not chosen:
-        raise UserError("no method is named", "give --methods all, or names with commas")
+        raise UserError("--methods names no method", "give --methods all, or names separated by commas")
     return chosen
 
 

@@ -22,8 +22,8 @@ from jkbench.tasks import task as tasks
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--seeds", "99999999999999999999"], "is too much"),
-        (["--seeds", "100000000"], "is too much"),
+        (["--seeds", "99999999999999999999"], "is too large"),
+        (["--seeds", "100000000"], "is too large"),
         (["--methods", "jacobian[jac=1,jac=2]"], "jac is given twice"),
         (["--set", "student.trainig.steps=5"], "student.trainig"),
         (["--set", "student.training.steps=0"], "student.training.steps"),

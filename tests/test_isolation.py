@@ -58,7 +58,7 @@ class Mine(Method):
                 STATEMENT
             loop.step(self.loss(batch, student, teacher))
 '''
-TRAINED = "put it in train mode"
+TRAINED = "set it to train mode"
 CHANGED = "changed its weights or buffers"
 ATTACKS = [
     ("loop.teacher.train()", TRAINED),

@@ -91,7 +91,7 @@ METADATA = [
     ("no accuracy", {"accuracy": ...}, "accuracy: Field required"),
     ("accuracy in words", {"accuracy": "high"}, "accuracy: Input should be a valid number"),
     ("more than all", {"accuracy": 48.67}, "accuracy: Input should be less than or equal to 1"),
-    ("none of a trained one", {"accuracy": None}, "it says no accuracy"),
+    ("none of a trained one", {"accuracy": None}, "it has no accuracy"),
     (
         "another accuracy",
         {"accuracy": 0.999},
@@ -100,9 +100,9 @@ METADATA = [
     (
         "a training in a word",
         {"recipe": {"architecture": "vgg-4", "training": "long"}},
-        "recipe's training is no table",
+        "recipe's training is not a table",
     ),
-    ("pre-trained, with an accuracy", {"recipe": {"architecture": "vgg-4", "pretrained": {}}}, "says an accuracy"),
+    ("pre-trained, with an accuracy", {"recipe": {"architecture": "vgg-4", "pretrained": {}}}, "but has an accuracy"),
     ("a recipe of nothing", {"recipe": {}}, "its recipe names no architecture"),
 ]
 
@@ -135,7 +135,7 @@ def test_a_file_of_another_suite_is_told_apart_from_another_recipe(index: Index,
     found, data, path = teacher_of(index, tmp_path / "a")
     file = tmp_path / "foreign.safetensors"
     file.write_bytes(save(load_file(path)))
-    with pytest.raises(UserError, match="it does not say how it was made"):
+    with pytest.raises(UserError, match="it has no recipe"):
         networks.adopt(file, tmp_path / "b", found, data, small.CPU)
 
 

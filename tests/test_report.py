@@ -292,7 +292,7 @@ def test_a_broken_pairing_is_said_loudly_with_its_place(field, words):
     page = compose(Chosen(task, records))
     assert page.problems == [f"5 per class, seed 2: the {words} of `finetune` differ from the other methods'"]
     text = markdown.render(document(page))
-    assert "**This table does not add up:**" in text
+    assert "**This table is inconsistent:**" in text
     assert "Verified" not in text
 
 

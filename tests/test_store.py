@@ -193,7 +193,7 @@ def test_json_that_lies_elsewhere_is_told(tmp_path: Path) -> None:
     store.put(record())
     (tmp_path / "inflight/t/loose.json").write_text(encode(record()))
     (complaint,) = store.read("t").complaints()
-    assert "loose.json: is not where records are kept" in complaint
+    assert "loose.json: is not a place for records" in complaint
 
 
 def test_two_branches_merge_without_conflict(tmp_path: Path) -> None:

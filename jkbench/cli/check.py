@@ -20,7 +20,7 @@ Example:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS",
-    help="Stop where no step ends for so long.",
+    help="Stop if no step finishes within this time.",
 )  # fmt: skip
 @options.executor
 @options.in_process
@@ -28,7 +28,7 @@ Example:
 def check(file: Path, timeout: float, executor: str, in_process: bool, as_json: bool) -> int:
     """Try a plugin file against the contract.
 
-    On CPU, in seconds. Exit code 1 where it does not hold."""
+    Runs on the CPU, in seconds. Exits with 1 if it breaks a rule."""
     from jkbench.execute.run import check_plugin
 
     findings: list[dict[str, Any]] = []

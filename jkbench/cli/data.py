@@ -96,17 +96,17 @@ def prepare(name: str, size: int | None, plugins: tuple[Path, ...]) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @options.plugins
 def import_(name: str, file: Path, plugins: tuple[Path, ...]) -> None:
-    """Import images from an .npz file, for machines without network.
+    """Import images from an .npz file, for machines without a network.
 
     FILE holds train_images, test_images (uint8 N×H×W×C), train_labels and test_labels (indices of the class names),
     optionally classes, and validation_images and validation_labels if the set has them. The order of images does not
-    matter. Images that differ from the published ones are refused. Photographs may be any, as every library resizes
-    differently, but square and of one size; tasks that ask for a smaller size resize them."""
+    matter. Images that differ from the published ones are refused. Photographs are not compared, because
+    libraries resize differently; they must be square and of one size."""
     from jkbench.data import photographs, prepared
 
     plugin, dataset = _dataset(name, plugins)
     if not (dataset.content or dataset.fetched):
-        raise UserError(f"{name} takes no import: its plugin {plugin.path} has its own images")
+        raise UserError(f"{name} cannot be imported: its plugin {plugin.path} has its own images")
     splits = prepared.read(plugin.name, file, dataset.classes)
     folder = prepared.path(plugin.name)
     if _sized(dataset):

@@ -31,7 +31,7 @@ Example:
 )  # fmt: skip
 @click.option(
     "--figures", "formats", type=click.Choice(["png", "pdf", "svg"]), multiple=True, default=["png"],
-    show_default=True, help="Formats of the figures beside PNG, which pages link; repeat the option for several.",
+    show_default=True, help="Also write figures in this format; PNG is always written. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--readme", metavar="FILE", type=click.Path(dir_okay=False, exists=True, path_type=Path),

@@ -41,23 +41,25 @@ def task(required: bool = True) -> Decorator:
 
 methods = click.option(
     "--methods", default="all", show_default=True, metavar="NAMES", shell_complete=_complete_methods,
-    help="Methods or plugin files (.py) with commas, parameters in brackets: 'jacobian[jac=0.5],distill'; or all.",
+    help="Methods or plugin files (.py), separated by commas; parameters in brackets: 'jacobian[jac=0.5]'. Or all.",
 )  # fmt: skip
 plugins = click.option(
     "--plugins", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
-    help="A folder with more plugin files; may be given again.",
+    help="A folder with more plugin files. Repeatable.",
 )  # fmt: skip
 leaderboard_folder = click.option(
     "--leaderboard", "folder", type=click.Path(path_type=Path), default=Path("leaderboard"), show_default=True,
-    envvar="JKBENCH_LEADERBOARD", metavar="DIR", help="Where records, teachers and tables are kept.",
+    envvar="JKBENCH_LEADERBOARD", metavar="DIR", help="Folder of records, teachers and pages.",
 )  # fmt: skip
 beside = click.option(
     "--beside", multiple=True, type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
-    help="Another leaderboard folder whose records count and are shown too; it is only read. May be given again.",
+    help="Also use and show the records of this leaderboard folder; never write there. Repeatable.",
 )  # fmt: skip
-shots = click.option("--shots", metavar="LIST", help="Images per class, with commas: 1,5,full. The task's by default.")
+shots = click.option(
+    "--shots", metavar="LIST", help="Images per class, separated by commas: 1,5,full. Default: the task's."
+)
 seeds = click.option(
-    "--seeds", metavar="N|LIST", help="How many seeds (5 is 0..4), or which: 0,3 or 10-19. The task's by default."
+    "--seeds", metavar="N|LIST", help="Number of seeds (5 means 0 to 4), or a list: 0,3 or 10-19. Default: the task's."
 )
 split = click.option(
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
@@ -71,21 +73,21 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 device = click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 jobs = click.option(
     "--jobs", default="auto", show_default=True, metavar="N|auto",
-    help="Trials at a time. auto: as many as cores and memory allow.",
+    help="Trials to run at once. auto: as many as cores and memory allow.",
 )  # fmt: skip
 threads = click.option(
     "--threads", type=int, default=1, show_default=True, metavar="N",
-    help="CPU threads a trial. The same number gives the same bits; more than one pays for large networks only.",
+    help="CPU threads per trial. The same number gives the same bits; more than one helps only large networks.",
 )  # fmt: skip
-timeout = click.option("--timeout", type=float, metavar="SECONDS", help="Stop a trial after so long.")
+timeout = click.option("--timeout", type=float, metavar="SECONDS", help="Stop a trial after this many seconds.")
 settings = click.option(
     "--set", "settings", multiple=True, metavar="FIELD=VALUE",
-    help="Change a field of the task (student.training.steps=50), which makes it another task; may be given again.",
+    help="Change a field of the task (student.training.steps=50); the result is another task. Repeatable.",
 )  # fmt: skip
 executor = click.option(
     "--executor", default="processes", show_default=True, metavar="NAME", help="What runs trials: processes or serial."
 )
-in_process = click.option("--in-process", is_flag=True, help="The same as --executor serial: for a debugger.")
+in_process = click.option("--in-process", is_flag=True, help="Same as --executor serial, for a debugger.")
 
 
 def _together(*decorators: Decorator) -> Decorator:
@@ -138,7 +140,8 @@ def parse_seeds(text: str | None) -> list[int] | None:
         span = range(int(first), int(last if dash else first) + 1)
         if span[-1] > LARGEST_SEED or len(span) + len(found) > MOST_SEEDS:
             raise UserError(
-                f"--seeds: {text!r} is too much: {MOST_SEEDS:,} seeds a command, none above {LARGEST_SEED:,}", hint
+                f"--seeds: {text!r} is too large: at most {MOST_SEEDS:,} seeds, none above {LARGEST_SEED:,}",
+                hint,
             )
         found += span
     return list(dict.fromkeys(found))
@@ -175,7 +178,7 @@ def make_plan(
                 task_name, methods, regimes, numbers, split, plugins, folder, changed, beside, origin
             )
             if changed:
-                click.echo(f"with these settings the task is another one: {planned.plan.task.name}", err=True)
+                click.echo(f"--set makes another task: {planned.plan.task.name}", err=True)
     return planned
 
 

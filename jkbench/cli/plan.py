@@ -22,7 +22,7 @@ Example:
 def plan(folder: Path, as_json: bool, **words: Any) -> None:
     """Show what `run` would do, and refuse what it would refuse.
 
-    What is there, what is missing, what does not apply and why. Nothing is trained."""
+    Lists what is done, what is missing, and what does not apply and why. Trains nothing."""
     from jkbench.execute import run as application
     from jkbench.execute.progress import duration
     from jkbench.records.standing import standing
@@ -66,7 +66,7 @@ def plan(folder: Path, as_json: bool, **words: Any) -> None:
     for warning in filter(None, (*loaded.complaints(), unchecked)):
         click.echo(f"  warning: {warning}")
     if missing and estimate is None:
-        click.echo("time: no record to estimate from yet; run one seed first")
+        click.echo("time: no records to estimate from; run one seed first")
     elif missing and estimate is not None:
         guessed = f"; {len(missing) - known} of {len(missing)} guessed from other methods" * (known < len(missing))
         click.echo(f"time: about {duration(estimate)} of one job, by the records' own timings{guessed}")

@@ -42,12 +42,12 @@ def profile(
     """Measure one step of each method.
 
     Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
-    unless told. Steps of all methods are taken in turns, after warm-up.
+    by default. The methods take turns, after warm-up.
     """
     plan = options.make_plan(task_name, methods, plugins, shots, "1", folder).plan
     broken = [str(row.plugin.broken) for row in plan.rows if row.plugin.broken]
     if broken:
-        raise UserError("\n".join(broken), "name other methods, or mend the file")
+        raise UserError("\n".join(broken), "name other methods, or fix the file")
     import torch
 
     from jkbench.engine import environment

@@ -36,7 +36,7 @@ def remove(what: str, task_name: str | None, folder: Path, yes: bool) -> None:
     }
     if not found:
         raise UserError(
-            f"there are no records of {what!r} in {folder}", "jkbench status tells which tasks have records"
+            f"there are no records of {what!r} in {folder}", "jkbench status lists the tasks that have records"
         )
     for name, ids in found.items():
         click.echo(f"{name}: {len(ids)} records of {what}")

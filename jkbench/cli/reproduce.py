@@ -23,18 +23,20 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("preset")
-@click.option("--table", metavar="NAME", help="One of the paper's tables; all of them unless given.")
+@click.option("--table", metavar="NAME", help="One of the paper's tables. Default: all.")
 @click.option(
-    "--task", "task_name", metavar="NAME", help="A task of a shorter protocol that stands in for the table's."
+    "--task", "task_name", metavar="NAME", help="A task with a shorter protocol that replaces the table's task."
 )
-@click.option("--reading", metavar="NAME", help="Of a task that runs several readings of the paper, this one's rows.")
+@click.option(
+    "--reading", metavar="NAME", help="Rows of this reading only, for a task that runs several readings of the paper."
+)
 @options.shots
 @options.seeds
 @options.leaderboard_folder
 @options.device
 @options.jobs
 @options.threads
-@click.option("--page-only", is_flag=True, help="Run nothing: write the pages of what there is.")
+@click.option("--page-only", is_flag=True, help="Run nothing; write the pages from the records that exist.")
 def reproduce(
     preset: str,
     table: str | None,

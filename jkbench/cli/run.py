@@ -27,11 +27,11 @@ Examples:
 @click.command(epilog=EPILOG)
 @options.planning
 @options.resources
-@click.option("--smoke", is_flag=True, help="Two steps a trial, nothing stored: does it run at all?")
+@click.option("--smoke", is_flag=True, help="Run two steps per trial and store nothing: a quick test.")
 def run(folder: Path, smoke: bool, **words: Any) -> int:
-    """Run what is missing of a task, and show its table.
+    """Run the missing trials of a task, and show its table.
 
-    The same command again continues where it was stopped."""
+    Run the same command again to resume."""
     from jkbench.errors import Collector
     from jkbench.execute import run as application
     from jkbench.execute.progress import plain_warnings

@@ -78,7 +78,7 @@ def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
 def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, threads: int) -> None:
-    """Train a task's teacher, where it is not kept yet."""
+    """Train a task's teacher, unless it is stored already."""
     from jkbench.execute import Machine, backends, work
     from jkbench.execute.progress import Progress
 

@@ -47,7 +47,7 @@ def check(out: Path, quick: bool) -> int:
     """Check propositions and equations, and write theory.md.
 
     Propositions 1 and 2 and equations 2 and 3 by Monte Carlo, the transfer bound and its lemma, and the paper's
-    Figure 1. Ends with 1 where a whole form or a bound does not hold."""
+    Figure 1. Exits with 1 where a whole form or a bound does not hold."""
     import torch
 
     from jkbench.papers.theory.page import write
@@ -68,7 +68,11 @@ def check(out: Path, quick: bool) -> int:
 @theory.command(epilog="\b\nExample:\n  jkbench theory bound digits-transfer --seeds 3\n")
 @click.argument("task_name", metavar="TASK")
 @click.option(
-    "--methods", default="lwf", show_default=True, metavar="NAME", help="Whose students; of several the first."
+    "--methods",
+    default="lwf",
+    show_default=True,
+    metavar="NAME",
+    help="Method whose students are measured; the first of several.",
 )
 @options.shots
 @options.seeds
@@ -76,18 +80,18 @@ def check(out: Path, quick: bool) -> int:
 @options.leaderboard_folder
 @click.option(
     "--source", metavar="DATASET",
-    help="Where the teacher's images are not at hand: a data set that stands for them beside the target's.",
+    help="If the teacher's training images are not available: a data set to use for them, with the target's.",
 )  # fmt: skip
 @click.option(
     "--source-images", type=click.IntRange(min=1), default=2000, show_default=True, metavar="N",
-    help="So many images of the source at most.",
+    help="Largest number of source images.",
 )  # fmt: skip
 @options.device
 @out
 def bound(folder: Path, source: str | None, source_images: int, device: str, out: Path, **words: Any) -> int:
     """Measure the transfer bound (Proposition 3) on a task.
 
-    On its images, its teacher and its students, beside the gain that records have: bound-TASK.md and .png. Ends with
+    On its images, its teacher and its students, next to the gain in the records: bound-TASK.md and .png. Ends with
     1 where the bound does not hold."""
     from jkbench.papers.theory import bound_task as application
 
@@ -112,7 +116,7 @@ def bound(folder: Path, source: str | None, source_images: int, device: str, out
 @options.device
 @out
 def terms(folder: Path, device: str, out: Path, seeds: str | None, **words: Any) -> int:
-    """Train rows again and read their loss terms on the way.
+    """Train rows again and record their loss terms.
 
     How far each loss term falls, and how much of its gradient reaches the student's early layers: terms-TASK.md and
     .png."""

@@ -117,7 +117,7 @@ def check_arrays(name: str, splits: Mapping[str, Split], classes: int) -> None:
         if labels.shape != shape[:1] or labels.dtype.kind not in "iu":
             raise UserError(f"{where}: labels are {labels.dtype} {labels.shape}", f"expected: {shape[0]} integers")
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise UserError(f"{where}: labels lie in {labels.min()}..{labels.max()}", f"expected: 0..{classes - 1}")
+            raise UserError(f"{where}: labels are {labels.min()} to {labels.max()}", f"expected: 0 to {classes - 1}")
     shapes = {key: split.shape[1:] for key, split in splits.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{key} {'×'.join(map(str, shape))}" for key, shape in shapes.items())

@@ -82,7 +82,7 @@ def check(path: Path) -> Iterator[Finding]:
     try:
         yield from findings(plugin if plugin.described else read(path, "method", "check"))
     except (Exception, SystemExit) as error:
-        yield Finding("the check reaches its end", False, _told(error))
+        yield Finding("the check finishes", False, _told(error))
 
 
 def check_dataset(plugin: Plugin) -> Iterator[Finding]:
@@ -219,12 +219,14 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     bad = [f"{name} = {value}" for name, value in first.terms if not math.isfinite(value)]
     names = ", ".join(dict.fromkeys(name for name, _ in first.terms))
     yield Finding("every loss term is finite", not bad, ", ".join(bad[:3]) or names)
-    yield Finding(f"it takes the budget of {STEPS} steps", first.steps == STEPS, f"{first.steps} steps")
+    yield Finding(f"it uses its budget of {STEPS} steps", first.steps == STEPS, f"{first.steps} steps")
     largest = max(first.term_gradients.values(), default=0.0)
     yield Finding("gradients reach the student", largest > 0, f"largest sum {largest:.3g}")
     delayed = plugin.facts["delayed"]
     idle = [name for name, reached in first.term_gradients.items() if not reached > 0 and name not in delayed]
-    told = f"{', '.join(idle)} trains nothing: is its gradient taken without create_graph? {_EXCUSES}" if idle else ""
+    told = (
+        f"{', '.join(idle)} trains nothing: was a Jacobian computed without create_graph? {_EXCUSES}" if idle else ""
+    )
     yield Finding("every loss term has a gradient by the student's weights", not idle, told)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.changed

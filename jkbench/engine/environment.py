@@ -25,7 +25,7 @@ def device(name: str) -> torch.device:
     if name not in ("cpu", "cuda"):
         raise UserError(f"there is no device {name!r}", "auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no CUDA device here", "take --device cpu or auto")
+        raise UserError("--device cuda: torch sees no CUDA device here", "use --device cpu or auto")
     return torch.device(name)
 
 

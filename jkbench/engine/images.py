@@ -131,7 +131,7 @@ def images(plugin: Plugin, wanted: Images) -> LoadedDataset:
         return whole
     beyond = [label for label in wanted.classes if label >= len(whole.classes) or label < 0]
     if beyond:
-        raise UserError(f"{plugin.name} has classes 0..{len(whole.classes) - 1}; the task asks for {beyond}")
+        raise UserError(f"{plugin.name} has classes 0 to {len(whole.classes) - 1}; the task asks for {beyond}")
     splits = {name: split.of_classes(wanted.classes) for name, split in whole.splits.items()}
     return LoadedDataset(splits, tuple(whole.classes[label] for label in wanted.classes), whole.content)
 

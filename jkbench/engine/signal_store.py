@@ -146,7 +146,7 @@ class SignalStore:
         other = [key for key in {**held, **self.identity} if held.get(key) != self.identity.get(key)]
         if other:
             told = ", ".join(f"{key} {held.get(key)!r}, not {self.identity.get(key)!r}" for key in sorted(other))
-            raise UserError(f"{self.folder} holds a different signal than its name says: {told}", _delete(path))
+            raise UserError(f"{self.folder} holds another signal than its name says: {told}", _delete(path))
 
     def _index(self) -> NDArray[Any]:
         """Each image's row and checksum; row −1 where there is none."""

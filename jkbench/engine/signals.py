@@ -311,9 +311,7 @@ class Signals:
             name = name and kind
         if kind == "correct":
             if not self._setting.same_labels:
-                raise UserError(
-                    "the teacher has no output for the correct class here", "take rows=largest or rows=auto"
-                )
+                raise UserError("the teacher has no output for the correct class", "use rows=largest or rows=auto")
             return JacobianRows(maths.correct_rows(self._y), name=name)
         if kind == "largest":
             return JacobianRows(maths.largest_rows(self.teacher_logits), name=name)
@@ -322,12 +320,12 @@ class Signals:
         if kind == "full":
             outputs = self.teacher_logits.shape[1]
             return JacobianRows(torch.arange(outputs, device=self._y.device).expand(len(self._y), -1), name=name)
-        raise UserError(f"there are no rows {choice!r}", "take auto, correct, largest, top:J or full")
+        raise UserError(f"there are no rows {choice!r}", "use auto, correct, largest, top:J or full")
 
     def jacobian(self, rows: JacobianRows) -> Tensor:
         """Rows of the Jacobian of the logits by the inputs, B×R×D."""
         if rows.head == "logits" and not self._is_student and not self._setting.same_labels:
-            raise UserError("the teacher has no output for the correct class", "take teacher.rows('largest') or 'auto'")
+            raise UserError("the teacher has no output for the correct class", "use teacher.rows('largest') or 'auto'")
         outputs = getattr(self._jacobian_outputs, rows.head)
         return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._trained)
 

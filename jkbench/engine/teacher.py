@@ -33,7 +33,7 @@ from jkbench.records import weights
 from jkbench.records.teachers import Recipe, path
 from jkbench.records.weights import KEY, Described
 
-EXPORTED = "bring the file that jkbench teacher export wrote for this task"
+EXPORTED = "use the file that jkbench teacher export wrote for this task"
 ROUNDED, ROUNDED_IMAGES = 1e-3, 3
 """How much the accuracy of a network may differ between two machines: a share of the test images, plus some images."""
 
@@ -63,13 +63,13 @@ class TrainedNetwork:
 
     def check_unchanged(self, copy: Network) -> None:
         """`UserError` where a copy is not what it was: it is in train mode, or its weights or buffers have changed."""
-        what = "put it in train mode" if any(module.training for module in copy.modules()) else ""
+        what = "set it to train mode" if any(module.training for module in copy.modules()) else ""
         if not what and weights_hash(copy.state_dict()) != self.weights:
             what = "changed its weights or buffers"
         if what:
             raise UserError(
                 f"the method changed the {self.recipe.role}: it {what}",
-                "read a teacher through its signals; to train a network, return it from modules()",
+                "read the teacher through its signals; return networks to train from modules()",
             )
 
     def describe(self) -> str:
@@ -229,18 +229,16 @@ def _read(file: Path, recipe: Recipe, data: LoadedDataset, device: torch.device,
         raise UserError(f"the {recipe.role} in {file} is damaged: {error}", hint) from None
     if told.recipe != recipe.content:
         other = weights.differences(told.recipe, recipe.content)
-        raise UserError(f"the {recipe.role} in {file} was made by another recipe: {other}", hint)
+        raise UserError(f"the {recipe.role} in {file} was made with another recipe: {other}", hint)
     if told.content != _trained_on(recipe, data):
         raise UserError(f"the {recipe.role} in {file} was trained on different images from the current data set", hint)
     if told.weights != weights_hash(state):
-        raise UserError(
-            f"the {recipe.role} in {file} is damaged: its weights are not those that its metadata names", hint
-        )
+        raise UserError(f"the {recipe.role} in {file} is damaged: its weights do not match its metadata", hint)
     try:
         network = _with_weights(recipe, data, state, device)
     except RuntimeError as error:
         last = str(error).splitlines()[-1].strip()
-        raise UserError(f"the weights in {file} do not fit {recipe.architecture} as it is now: {last}", hint) from None
+        raise UserError(f"the weights in {file} do not fit the current {recipe.architecture}: {last}", hint) from None
     return TrainedNetwork.of(recipe, network, told.accuracy)
 
 

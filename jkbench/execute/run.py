@@ -139,7 +139,7 @@ def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
         try:
             workers.call(work.check, file, heard=findings.append, limit=resources.timeout)
         except UserError as error:
-            findings.append({"what": "the check comes to its end", "held": False, "seen": str(error)})
+            findings.append({"what": "the check finishes", "held": False, "seen": str(error)})
     return findings
 
 
@@ -158,7 +158,7 @@ def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[st
         loaded = store.fold(plan.task.name)
         at = standing(plan, loaded, folder)
         for complaint in loaded.complaints():
-            progress.say(f"warning: {complaint}\n  hint: mend or delete it; the other records are used")
+            progress.say(f"warning: {complaint}\n  hint: fix or delete it; the other records are used")
         progress.say(at.in_words())
         for name, reason in plan.not_applicable.items():
             progress.say(f"  not run here: {name} ({reason})")
@@ -238,7 +238,7 @@ class Session:
                 progress.finished(record)
                 yield record
         except KeyboardInterrupt:
-            kept = "every finished trial is kept; the same command continues" if store else "nothing was stored"
+            kept = "finished trials are stored; run the same command to resume" if store else "nothing was stored"
             progress.say(f"interrupted: {progress.done} of {progress.total} trials are done, {kept}")
             raise
 
@@ -274,7 +274,9 @@ def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:
             mine = [trial for trial in missing if trial.id in claim.mine]
             wanted = [trial for trial in missing if trial.id not in claim.mine]
             if wanted:
-                session.progress.say(f"another command runs {len(wanted)} of these trials: it is waited for at the end")
+                session.progress.say(
+                    f"another command is running {len(wanted)} of these trials; waiting for it at the end"
+                )
             first = session.measuring(mine, loaded.records)
             if first:  # they tell what the others take
                 yield from session.run(first, loaded.records, store)

@@ -161,5 +161,5 @@ class _Steps:
 def missing_torch(error: BaseException) -> UserError | None:
     """What to tell where a function stopped because torch is not installed; None of any other error."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in ("torch", "torchvision"):
-        return UserError(f"{error.name} is not installed here", "plan here, and run where it is installed")
+        return UserError(f"{error.name} is not installed here", "plan here, and run on a machine that has it")
     return None

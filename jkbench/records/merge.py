@@ -86,7 +86,7 @@ def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
             raise UserError(
                 f"{theirs.folder}: the records of {task} learned from another teacher "
                 f"(weights {record.teacher.weights}) than those here ({weights})",
-                "keep them in a leaderboard folder of their own: a table has one teacher",
+                "use another leaderboard folder: a table has one teacher",
             )
 
 

@@ -40,7 +40,7 @@ def _in_range(metrics: dict[str, float]) -> dict[str, float]:
     for name, value in metrics.items():
         low, high = _RANGES.get(name.partition("@")[0], (-float("inf"), float("inf")))
         if not low - _ROUNDING <= value <= high + _ROUNDING:
-            raise ValueError(f"{name} {value:g} does not lie in {low:g}..{high:g}")
+            raise ValueError(f"{name} {value:g} is not between {low:g} and {high:g}")
     return metrics
 
 

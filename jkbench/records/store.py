@@ -116,7 +116,7 @@ class Store:
 
     def complaints(self) -> list[str]:
         """One sentence for each folder among those of the tasks that is none."""
-        return [f"{path}: not a task's name; its records are left out" for path in self._task_folders()
+        return [f"{path}: not a task's name; skipping its records" for path in self._task_folders()
                 if not re.fullmatch(NAME, path.name)]  # fmt: skip
 
     def _task_folders(self) -> list[Path]:
@@ -197,7 +197,7 @@ class Store:
                 if len(kept) == len(loaded.records):
                     continue
                 if loaded.unreadable:
-                    raise UserError(loaded.complaints()[0], "mend that line first: the file is written again")
+                    raise UserError(loaded.complaints()[0], "fix that line first: the file is rewritten")
                 if kept:
                     kept.sort(key=lambda record: record.sort_key)
                     write_atomically(path, "".join(encode(record) + "\n" for record in kept))
@@ -230,7 +230,7 @@ def _strangers(folder: Path, task: str) -> list[tuple[Path, int, str]]:
     """JSON that lies where no record is looked for."""
     canonical = (path for path in (folder / "records" / task).glob("*") if path.suffix == ".json")
     loose = (path for path in (folder / "inflight" / task).glob("*.json*") if path.is_file())
-    return [(path, 0, "is not where records are kept, and is not read") for path in sorted([*canonical, *loose])]
+    return [(path, 0, "is not a place for records, and is not read") for path in sorted([*canonical, *loose])]
 
 
 def _read_lines(path: Path, loaded: RecordSet[R], kind: type[R]) -> int:
@@ -267,7 +267,7 @@ def _decode(
         if (record.task, record.method) != place:
             raise ValueError(
                 f"a record of task {record.task!r}, method {record.method!r} does not belong here: "
-                f"this is the place of {place[0]!r}, {place[1]!r}"
+                f"the file is for {place[0]!r}, {place[1]!r}"
             )
     except ValueError as error:
         loaded.unreadable.append((path, number, str(error)))

@@ -95,7 +95,7 @@ def _hash_of_file(file: Path) -> str:
     except OSError as error:
         raise UserError(
             f"the weights {file} that the task names cannot be read: {error.strerror}",
-            "mend the path in the task (it counts from the task's file), or leave it out: timm then fetches them",
+            "fix the path in the task (it is relative to the task's file), or leave it out: timm then downloads them",
         ) from None
 
 

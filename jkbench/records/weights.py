@@ -37,9 +37,9 @@ class Described(BaseModel):
             raise ValueError("its recipe names no architecture")
         for part in ("training", "images", "pretrained"):
             if not isinstance(self.recipe.get(part, {}), dict):
-                raise ValueError(f"its recipe's {part} is no table")
+                raise ValueError(f"its recipe's {part} is not a table")
         if (self.accuracy is None) != ("pretrained" in self.recipe):
-            raise ValueError("it says no accuracy" if self.accuracy is None else "pre-trained, and says an accuracy")
+            raise ValueError("it has no accuracy" if self.accuracy is None else "it is pre-trained but has an accuracy")
         return self
 
 
@@ -47,7 +47,7 @@ def metadata(opened: Any) -> Described:
     """What an opened safetensors file says of the network in it. `ValueError` where that is not what `store` writes."""
     told = (opened.metadata() or {}).get(KEY)
     if told is None:
-        raise ValueError("it does not say how it was made")
+        raise ValueError("it has no recipe")
     return Described.model_validate_json(told)
 
 

@@ -82,12 +82,12 @@ def _summary(page: Page) -> tuple[Words, ...]:
 
 def index(rows: Sequence[tuple[Words, ...]]) -> Document:
     """The folder's README: a line a task, and how to read its page."""
-    heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not told from it"]
+    heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not distinguishable from it"]
     reading = [
         "A cell is the **mean over seeds ± half-width of its 95 % t-interval**. It is the last epoch's accuracy, never "
         "the best on test.",
-        "**Bold** rows cannot be told from the best of their column (studentized range over paired seeds, 5 %). Many "
-        "bold rows mean that more seeds are needed: each page states its minimum detectable differences.",
+        "**Bold** rows cannot be distinguished from the best of their column (studentized range over paired seeds, "
+        "5 %). Many bold rows mean that more seeds are needed: each page states its minimum detectable differences.",
         "All rows of a page share images, teacher, initial student weights, order of batches and number of steps. "
         "Each page checks this from its records.",
         "**Upper references** see more data. They stand below the other rows and are never ranked.",

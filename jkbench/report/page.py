@@ -19,7 +19,7 @@ from jkbench.report.wording import LOST, code, listed, plural
 from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Task
 
-BOLD = "Bold: cannot be told from the best of its column (studentized range over paired seeds, 5 %)."
+BOLD = "Bold: cannot be distinguished from the best of its column (studentized range over paired seeds, 5 %)."
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def compose(chosen: Chosen) -> Page:
 
 def summary(page: Page) -> list[Block]:
     """The main tables, what is missing, and what does not add up: what a run shows on the screen."""
-    wrong = [(Span(f"Does not add up: {problem}", "strong"),) for problem in page.problems]
+    wrong = [(Span(f"Inconsistent: {problem}", "strong"),) for problem in page.problems]
     tables = [replace(table, title=f"{page.task.title}: {table.title}") for table in page.tables]
     return [*tables, Bullets((*page.lost, *page.counts, *wrong))]
 
@@ -125,7 +125,7 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
 
 def _checks(page: Page) -> list[Block]:
     if page.problems:
-        return [rich("**This table does not add up:**"), Bullets(tuple(page.problems))]
+        return [rich("**This table is inconsistent:**"), Bullets(tuple(page.problems))]
     if not page.grid.labels:
         return ["Nothing to check."]
     teacher = "" if page.task.teacher is None else " all rows share one teacher;"
@@ -146,7 +146,7 @@ def _notes(task: Task, grid: Grid) -> list[str]:
     measure = "mean ± half-width of the 95 % t-interval" if usual > 1 else "mean"
     notes = [f"Accuracy in %: {measure}, {over}; only finished trials are averaged.", BOLD]
     if usual == 1:
-        notes.append("One seed allows no test: every number is bold.")
+        notes.append("One seed allows no test, so every number is bold.")
     common = grid.rows[0].common
     over = "all columns" if len(common) == len(grid.columns) else plural(len(common), "column")
     partly = any(rank.half_width is None and rank.n > 1 for rank in grid.ranks.values())
@@ -156,8 +156,8 @@ def _notes(task: Task, grid: Grid) -> list[str]:
     )
     if any(analysis.ties(grid, column).short for column in grid.columns):
         notes.append(
-            "A row that lacks seeds of the others (n =) is never bold, is ranked on the seeds that it has, and changes "
-            "no other row's bold, p or rank."
+            "A row with fewer seeds than the others (marked n =) is never bold and is ranked on its own seeds. It does "
+            "not change the bold, p or rank of other rows."
         )
     if grid.apart:
         notes.append(f"Upper references see more data and are not ranked: {listed(grid.apart)}.")

@@ -236,7 +236,7 @@ def _drift_tables(grid: Grid) -> list[Table]:
         "row that does not train it shows the value of an untrained head"
     )
     if grid.apart:
-        start += f"; {listed(grid.apart)} started from weights that had learnt the source, and shows what is left"
+        start += f"; {listed(grid.apart)} started from weights trained on the source, and shows what is left"
     tables = [
         ("source_distance", "Distance of the source head from the teacher's logits: sum of squares, mean over images",
          1.0, f"{start}."),

@@ -51,7 +51,7 @@ def share_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float
     Source: Clopper & Pearson, *The use of confidence or fiducial limits*, Biometrika 1934.
     """
     if not (0 <= hits <= n and n >= 1 and 0 < level < 1):
-        raise ValueError(f"{hits} of {n} at level {level} is no rate")
+        raise ValueError(f"{hits} of {n} at level {level} is not a rate")
     tail = (1 - level) / 2
     low = stats.beta.ppf(tail, hits, n - hits + 1) if hits else 0.0
     high = stats.beta.isf(tail, hits + 1, n - hits) if hits < n else 1.0

@@ -341,7 +341,7 @@ def parse(path: Path, text: str) -> Task:
                 problems.add(problem)
         raise
     if task.name != path.stem:
-        raise UserError(f"{path}: the task calls itself {task.name!r}", "file and task must have the same name")
+        raise UserError(f"{path}: the file's task is named {task.name!r}", "give the file and the task the same name")
     return task
 
 

@@ -1,4 +1,4 @@
-"""The measured transfer bound by regime and space, beside the gain that records have."""
+"""The measured transfer bound by regime and space, next to the gain in the records."""
 
 from __future__ import annotations
 
