@@ -123,7 +123,7 @@ def test_a_changed_task_has_a_name_and_a_protocol_of_its_own(work: Path, capsys:
     )
     assert code == 0
     full = f"{name}-teacher-training-steps-2"
-    assert f"another one: {full}" in err
+    assert f"another task: {full}" in err
     made = tasks.load(str(work / f"leaderboard/tasks/{full}.toml"))
     base = tasks.load("digits-fewshot")
     assert (made.student.training.steps, made.student.training.drop_at) == (2, 2 * 240 // 300 or 1)
