@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from user_folder import make_folder
 
+from jkbench.execute import backends
 from jkbench.plugins.discovery import Index, discover
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,13 @@ ROOT = Path(__file__).parent.parent
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The tests' own cache of signals, for processes that they start too."""
     os.environ["JKBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _in_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials run in this process, which spares seconds of imports a test; those marked `processes` start workers."""
+    if request.node.get_closest_marker("processes") is None:
+        monkeypatch.setitem(backends.BACK_ENDS, "processes", backends.BACK_ENDS["serial"])
 
 
 @pytest.fixture(scope="session")

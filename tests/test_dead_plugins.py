@@ -19,6 +19,8 @@ from jkbench.plugins.discovery import discover
 from jkbench.plugins.loading import load
 from jkbench.records.store import Store
 
+pytestmark = pytest.mark.processes
+
 SEGFAULT = "import ctypes; ctypes.string_at(0)"
 HANG = "import time; time.sleep(600)"
 DATASET = '''"""Test."""

@@ -23,6 +23,8 @@ from jkbench.records.schema import Cost, Environment, Record
 from jkbench.records.store import encode
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 
+pytestmark = pytest.mark.processes
+
 
 def trials(index: Index, methods: str, seeds: int = 2, shots: tuple[int, ...] = (4,)) -> list[Trial]:
     return plan.make(small.task(), index, methods, shots=shots, seeds=range(seeds)).trials

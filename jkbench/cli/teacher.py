@@ -87,7 +87,8 @@ def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, 
     with Progress() as progress, backends.start(threads=threads) as workers:
         kind, _ = workers.call(work.machine_facts, device)
         machine = Machine(folder.resolve(), device=kind, threads=threads)
-        workers.call(work.train, task, datasets, ("teacher",), machine, heard=progress.hear)
+        trained = workers.call(work.train, task, datasets, ("teacher",), machine, heard=progress.hear)
+    click.echo(trained["teacher"])
 
 
 @teacher.command(epilog="\b\nExample:\n  jkbench teacher export --task digits-fewshot FILE\n")

@@ -259,7 +259,9 @@ def prepare(
     workers.grow(machine.jobs)
     pretrained = any(row.plugin.facts.get("starts_pretrained") for row in plan.rows)
     roles = ("teacher", "student") if pretrained else ("teacher",)
-    workers.call(work.train, plan.task, plan.trials[0].datasets, roles, machine, heard=progress.hear)
+    trained = workers.call(work.train, plan.task, plan.trials[0].datasets, roles, machine, heard=progress.hear)
+    for role, described in trained.items():
+        progress.say(f"{role if role == 'teacher' else 'pre-trained student'} {described}")
     return session
 
 

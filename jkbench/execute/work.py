@@ -101,19 +101,20 @@ def at_hand(plugin: Plugin, task: Task) -> bool:
 
 def train(
     task: Task, datasets: dict[str, Plugin], roles: Sequence[teachers.Role], machine: Machine, tell: Tell
-) -> None:
-    """See that a task's networks of these roles are kept: trained or fetched now where they are not."""
+) -> dict[teachers.Role, str]:
+    """See that a task's networks of these roles are kept: trained or fetched now where they are not. What they are."""
     from jkbench.engine import environment
     from jkbench.engine import teacher as networks
 
     environment.prepare()
+    described: dict[teachers.Role, str] = {}
     for role in roles:
         found = recipe_and_images(task, datasets, role)
         if found is None:
             continue
         device = environment.device(machine.device)
-        trained = networks.obtain(machine.folder, *found, device, _Steps(tell, role))
-        tell("say", f"{role if role == 'teacher' else 'pre-trained student'} {trained.describe()}")
+        described[role] = networks.obtain(machine.folder, *found, device, _Steps(tell, role)).describe()
+    return described
 
 
 def recipe_and_images(
