@@ -90,7 +90,13 @@ def test_two_commands_at_once_train_nothing_twice(work: Path) -> None:
     )
     words = [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "logged"]
     both = [
-        subprocess.Popen([*words, "--seeds", "6", "--in-process"], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*words, "--seeds", "6", "--in-process"],
+            cwd=work,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
     ]
     told = [each.communicate(timeout=300)[1] for each in both]
