@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jkbench.execute.run import Planned
     from jkbench.records.choices import Origin
     from jkbench.records.schema import Record
+    from jkbench.records.select import Chosen
 
 FIELDS = ("task", "method", "label", "parameters", "shots", "seed", "split", "status")
 FACTS = ("message", "task_version", "protocol", "code", "reference", "created", "id")
@@ -192,7 +193,7 @@ def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequen
     from jkbench.report.page import compose
     from jkbench.report.tidy import tidy
 
-    chosen = next(_pages(Path(leaderboard), task, plugins))
+    chosen = next(pages(Path(leaderboard), task, plugins))
     found = tidy(compose(chosen))
     names = {"gain_half_width": "half_width", "gain_n": "n", "gain_p": "p"}
     kept = found[found["gain"].notna()][["label", "shots", "metric", "gain", *names]]
@@ -203,10 +204,11 @@ def leaderboard(folder: str | Path = "leaderboard", *, plugins: Sequence[str | P
     """Write the pages of a leaderboard folder from its records; the files of all pages."""
     from jkbench.report.leaderboard import write_leaderboard
 
-    return write_leaderboard(Path(folder), list(_pages(Path(folder), None, plugins)))
+    return write_leaderboard(Path(folder), list(pages(Path(folder), None, plugins)))
 
 
-def _pages(folder: Path, task: str | None, plugins: Sequence[str | Path]) -> Iterator[Any]:
+def pages(folder: Path, task: str | None, plugins: Sequence[str | Path]) -> Iterator[Chosen]:
+    """What the page of each task rests on, or of one task alone."""
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.choices import read

@@ -288,7 +288,7 @@ def test_a_new_method_runs_as_it_is_in_all_kinds_of_task(work: Path, capsys: pyt
 
 def test_help_shows_an_example_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("run", "plan", "list", "new", "check", "leaderboard", "status", "merge", "profile", "data",
-                    "remove", "teacher", "reproduce", "theory", "completion"):  # fmt: skip
+                    "remove", "teacher", "reproduce", "theory", "completion", "compare", "power"):  # fmt: skip
         code, out, _ = jkbench(capsys, command, "--help")
         assert code == 0
         assert "Example" in out

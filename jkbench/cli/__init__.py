@@ -9,6 +9,7 @@ import click
 
 from jkbench import __version__
 from jkbench.cli.check import check
+from jkbench.cli.compare import compare
 from jkbench.cli.completion import completion
 from jkbench.cli.data import data
 from jkbench.cli.leaderboard import leaderboard
@@ -16,6 +17,7 @@ from jkbench.cli.listing import list_
 from jkbench.cli.merge import merge
 from jkbench.cli.new import new
 from jkbench.cli.plan import plan
+from jkbench.cli.power import power
 from jkbench.cli.profile import profile
 from jkbench.cli.remove import remove
 from jkbench.cli.reproduce import reproduce
@@ -53,6 +55,8 @@ for command in (
     status,
     merge,
     remove,
+    compare,
+    power,
     profile,
     data,
     teacher,

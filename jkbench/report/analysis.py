@@ -121,22 +121,27 @@ def over_images(grid: Grid, label: str, baseline: str, column: Column) -> Interv
     return Interval(found.mean, found.over_both, found.seeds)
 
 
-def resolution(grid: Grid, column: Column) -> tuple[float, int, int] | None:
-    """The gap to the best (metric's unit) at which a row leaves the group with 80 % power, and the rows and seeds.
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation of paired differences over all pairs of ``rows``, for the ``seeds`` that they share."""
 
-    Of the first kind of rows, for the seeds that they share; the deviation is that of all pairs. None where nothing
-    can be tested.
-    """
+    deviation: float
+    rows: int
+    seeds: int
+
+    def detectable(self, step: float) -> float:
+        """The gap to the best (metric's unit) at which a row leaves the group with 80 % power."""
+        return detectable_gap(self.deviation, self.rows, self.seeds, POWER, step)
+
+
+def spread(grid: Grid, column: Column) -> Spread | None:
+    """Of the first kind of rows; None where nothing can be tested."""
     matrix = grid.matrix(grid.rows[0].labels, column) if grid.rows and grid.rows[0].kind.ranked else np.empty((0, 0))
     if not matrix.size:
         return None
     rows, seeds = panel(matrix)
     block = np.unique(matrix[np.ix_(rows, seeds)], axis=0)
-    if min(block.shape) < 2:
-        return None
-    deviation = float(np.sqrt(mean_pair_variance(block)))
-    count, seeds_shared = block.shape
-    return detectable_gap(deviation, count, seeds_shared, POWER, step(grid, column)), count, seeds_shared
+    return Spread(float(np.sqrt(mean_pair_variance(block))), *block.shape) if min(block.shape) > 1 else None
 
 
 def usual_n(cells: list[Cell]) -> int | None:

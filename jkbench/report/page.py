@@ -232,12 +232,12 @@ def resolution(grid: Grid) -> list[str]:
     for block in grid.main:
         parts = []
         for column in block.columns:
-            if (found := analysis.resolution(grid, column)) is not None:
-                gap, compared, n = found
+            if (found := analysis.spread(grid, column)) is not None:
+                gap = found.detectable(analysis.step(grid, column))
                 where = f"at {per_class(column.shots)}" if block.along == "shots" else f"at std {column.noise:g}"
                 parts.append(f"{'more than 100' if gap > 1 else f'{100 * gap:.2f}'} points {where}")
-                rows.add(compared)
-                seeds.add(n)
+                rows.add(found.rows)
+                seeds.add(found.seeds)
         if parts:
             regime = "" if block.along == "shots" else f", {per_class(block.shots)}"
             sentences.append(f"Minimum detectable difference (80 % power){regime}: {', '.join(parts)}.")

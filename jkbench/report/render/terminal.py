@@ -28,6 +28,15 @@ def render(blocks: Sequence[Block]) -> RenderableType:
     return Group(*parts)
 
 
+def show(blocks: Sequence[Block]) -> None:
+    """Print blocks, as wide as the screen."""
+    import sys
+
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(render(blocks))
+
+
 def text(words: Words, style: str = "") -> Text:
     """Words in a style; strong pieces are bold."""
     from rich.text import Text
