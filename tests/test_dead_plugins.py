@@ -96,6 +96,30 @@ def test_a_data_set_that_ends_its_process_is_a_sentence(work: Path, capsys: pyte
         assert "the worker exited with status 0" in err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("profile", "--task", "small.toml", "--methods", "scratch", "--shots", "2"),
+        ("theory", "terms", "small.toml", "--methods", "scratch", "--shots", "2"),
+        ("teacher", "train", "--task", "small.toml"),
+        ("teacher", "import", "--task", "small.toml", "small.toml"),
+        ("data", "prepare", "mine"),
+        ("data", "import", "mine", "mine.npz"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_runs_a_plugin_in_its_own_process(
+    work: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    (work / "datasets").mkdir()
+    (work / "datasets/mine.py").write_text("import os; os._exit(0)\n" + DATASET.replace("DO", "pass"))
+    text = (work / "small.toml").read_text().replace('dataset = "digits"', 'dataset = "mine"')
+    (work / "small.toml").write_text(text)
+    code, _, err = jkbench(capsys, *arguments)
+    assert code == 2
+    assert "the worker exited with status 0" in err
+
+
 def test_a_file_that_was_changed_after_planning_is_not_run_under_its_old_hash(work: Path) -> None:
     path = work / "methods/mine.py"
     path.write_text(METHOD)

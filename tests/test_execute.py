@@ -48,7 +48,7 @@ def record(trial: Trial, seconds: float, **changes: Any) -> Record:
 
 def test_the_longest_starts_first_and_one_of_each_untimed_kind_before_all(index: Index) -> None:
     made = trials(index, "scratch,distill,jacobian", seeds=3)
-    waiting = LongestFirst(made, {("jacobian", "4"): 9.0, ("scratch", "4"): 1.0})
+    waiting = LongestFirst(made, {("jacobian", 4): 9.0, ("scratch", 4): 1.0})
     order = [waiting.take() for _ in range(4)]
     assert [t.row.label for t in order] == ["distill", "jacobian", "jacobian", "jacobian"]
     assert [t.seed for t in order[1:]] == [0, 1, 2]
@@ -64,7 +64,7 @@ def test_the_longest_starts_first_and_one_of_each_untimed_kind_before_all(index:
 
 def test_a_kind_whose_first_trial_failed_is_timed_by_its_next(index: Index) -> None:
     made = trials(index, "scratch,distill", seeds=2)
-    waiting = LongestFirst(made, {("scratch", "4"): 1.0})
+    waiting = LongestFirst(made, {("scratch", 4): 1.0})
     first = waiting.take()
     assert first.row.label == "distill"
     waiting.took(first, record(first, 0.1, status="failed", message="x"))

@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from jkbench import __version__
+from jkbench.cli import options
 from jkbench.cli.check import check
 from jkbench.cli.compare import compare
 from jkbench.cli.completion import completion
@@ -28,14 +29,10 @@ from jkbench.cli.theory import theory
 from jkbench.cli.tune import tune
 from jkbench.errors import UserError
 
-EPILOG = """\b
-Example:
-  jkbench run --methods all --task digits-fewshot
-  jkbench leaderboard
-"""
+EXAMPLES = options.examples("jkbench run --methods all --task digits-fewshot", "jkbench leaderboard")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EPILOG)
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXAMPLES)
 @click.version_option(__version__, prog_name="jkbench")
 def cli() -> None:
     """Knowledge transfer with little data: every method on the same data, teacher, start and budget.
@@ -45,25 +42,9 @@ def cli() -> None:
 
 
 for command in (
-    run,
-    tune,
-    plan,
-    list_,
-    new,
-    check,
-    leaderboard,
-    status,
-    merge,
-    remove,
-    compare,
-    power,
-    profile,
-    data,
-    teacher,
-    reproduce,
-    theory,
-    completion,
-):
+    run, tune, plan, list_, new, check, leaderboard, status, merge, remove, compare, power, profile, data, teacher,
+    reproduce, theory, completion,
+):  # fmt: skip
     cli.add_command(command)
 
 
@@ -73,9 +54,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = cli.main(args=arguments, prog_name="jkbench", standalone_mode=False)
     except UserError as error:
         click.echo(f"jkbench: {error}", err=True)
-        sys.exit(2)
-    except click.UsageError as error:
-        error.show()
         sys.exit(2)
     except click.ClickException as error:
         error.show()

@@ -10,13 +10,8 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Example:
-  jkbench check methods/jacobian.py
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench check methods/jacobian.py"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS",

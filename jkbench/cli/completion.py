@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from jkbench.cli import options
 
-@click.command(epilog='\b\nExample:\n  eval "$(jkbench completion bash)"')
+
+@click.command(epilog=options.examples('eval "$(jkbench completion bash)"'))
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jkbench.cli import options
-from jkbench.errors import UserError
-
-EPILOG = """\b
-Examples:
-  jkbench data list
-  jkbench data prepare cifar100
-  jkbench data prepare flowers102 --size 96
-  jkbench data import cifar100 FILE.npz
-"""
 
 
-@click.group(epilog=EPILOG)
+@click.group(
+    epilog=options.examples(
+        "jkbench data list",
+        "jkbench data prepare cifar100",
+        "jkbench data prepare flowers102 --size 96",
+        "jkbench data import cifar100 FILE.npz",
+    )
+)
 def data() -> None:
     """List, prepare and import data sets.
 
     Prepared images are stored in JKBENCH_DATA, by default in the user's cache."""
 
 
-@data.command("list", epilog="\b\nExample:\n  jkbench data list --json\n")
+@data.command("list", epilog=options.examples("jkbench data list --json"))
 @options.plugins
 @options.as_json
 def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
@@ -72,7 +71,7 @@ def _where(entry: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-@data.command(epilog="\b\nExamples:\n  jkbench data prepare cifar100\n  jkbench data prepare flowers102 --size 96\n")
+@data.command(epilog=options.examples("jkbench data prepare cifar100", "jkbench data prepare flowers102 --size 96"))
 @click.argument("name")
 @click.option(
     "--size",
@@ -85,13 +84,12 @@ def prepare(name: str, size: int | None, plugins: tuple[Path, ...]) -> None:
     """Download a data set, check it, and store its images in one folder.
 
     Photographs are resized and cropped once to the size that a task asks for; each size has its own folder."""
-    plugin, dataset = _dataset(name, plugins, size)
-    splits = dataset.load()
-    counts, side = ", ".join(f"{len(split)} {part}" for part, split in splits.items()), splits["train"].shape[1]
-    click.echo(f"{plugin.name}: {counts} images of {side}×{side} pixels")
+    from jkbench.execute.images import prepare as work
+
+    click.echo(_in_worker(work, name, plugins, size))
 
 
-@data.command("import", epilog="\b\nExample:\n  jkbench data import cifar100 FILE.npz\n")
+@data.command("import", epilog=options.examples("jkbench data import cifar100 FILE.npz"))
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @options.plugins
@@ -102,49 +100,15 @@ def import_(name: str, file: Path, plugins: tuple[Path, ...]) -> None:
     optionally classes, and validation_images and validation_labels if the set has them. The order of images does not
     matter. Images that differ from the published ones are refused. Photographs are not compared, because
     libraries resize differently; they must be square and of one size."""
-    from jkbench.data import photographs, prepared
+    from jkbench.execute.images import adopt
 
-    plugin, dataset = _dataset(name, plugins)
-    if not (dataset.content or dataset.fetched):
-        raise UserError(f"{name} cannot be imported: its plugin {plugin.path} has its own images")
-    splits = prepared.read(plugin.name, file, dataset.classes)
-    folder = prepared.path(plugin.name)
-    if _sized(dataset):
-        photographs.check_origin(plugin.name, photographs.sizes(plugin.name), prepared.content_of(splits))
-    if not prepared.is_prepared(plugin.name):
-        prepared.save(plugin.name, dataset.classes, dataset.content, splits)
-        if _sized(dataset):
-            _try_out(type(dataset)(size=splits["train"].shape[1]), folder)
-    elif prepared.content_of(prepared.load(plugin.name, dataset.classes, "")) != prepared.content_of(splits):
-        raise UserError(f"{folder} holds other images of {name}", "delete it, then import these")
-    click.echo(f"{plugin.name}: {len(splits['train'])} training and {len(splits['test'])} test images, in {folder}")
+    click.echo(_in_worker(adopt, name, plugins, file))
 
 
-def _try_out(dataset: Any, folder: Path) -> None:
-    """Load what was just imported; remove its folder if the data set refuses it."""
-    import shutil
-
-    try:
-        dataset.load()
-    except UserError:
-        shutil.rmtree(folder)
-        raise
-
-
-def _sized(dataset: Any) -> bool:
-    return "size" in type(dataset).model_fields
-
-
-def _dataset(name: str, plugins: tuple[Path, ...], size: int | None = None) -> tuple[Any, Any]:
+def _in_worker(work: Callable[..., str], name: str, plugins: tuple[Path, ...], what: object) -> str:
+    from jkbench.execute import backends
     from jkbench.plugins.discovery import discover
-    from jkbench.plugins.loading import load
 
     plugin = discover(plugins).find("dataset", name)
-    if plugin.broken:
-        raise UserError(f"data set {name!r} is broken: {plugin.broken}")
-    dataset = load(plugin)()
-    if size is None:
-        return plugin, dataset
-    if not _sized(dataset):
-        raise UserError(f"data set {name!r} has images of one size only", "omit --size")
-    return plugin, type(dataset)(size=size)
+    with backends.start() as workers:
+        return str(workers.call(work, plugin, what))

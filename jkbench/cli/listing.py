@@ -12,14 +12,8 @@ import click
 from jkbench.cli import options
 from jkbench.tasks.shots import per_class
 
-EPILOG = """\b
-Examples:
-  jkbench list
-  jkbench list methods --json
-"""
 
-
-@click.command("list", epilog=EPILOG)
+@click.command("list", epilog=options.examples("jkbench list", "jkbench list methods --json"))
 @click.argument("what", type=click.Choice(["all", "methods", "datasets", "tasks"]), default="all")
 @options.plugins
 @options.as_json

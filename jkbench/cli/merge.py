@@ -8,13 +8,8 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Example:
-  jkbench merge /media/cluster/leaderboard
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench merge /media/cluster/leaderboard"))
 @click.argument("folder_to_merge", metavar="DIR", type=click.Path(path_type=Path))
 @options.leaderboard_folder
 def merge(folder_to_merge: Path, folder: Path) -> None:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 Decorator = Callable[[Any], Any]
 
 
+def examples(*lines: str) -> str:
+    """What a command's help ends with."""
+    return "\n  ".join((f"\b\nExample{'s' * (len(lines) > 1)}:", *lines))
+
+
 def _complete_tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     names = sorted(path.stem for path in (Path(__file__).parent.parent / "tasks").glob("*.toml"))
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

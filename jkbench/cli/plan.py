@@ -10,13 +10,8 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Example:
-  jkbench plan --methods all --task digits-fewshot --seeds 20
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench plan --methods all --task digits-fewshot --seeds 20"))
 @options.planning
 @options.as_json
 def plan(folder: Path, as_json: bool, **words: Any) -> None:

@@ -11,59 +11,40 @@ from typing import Any
 import click
 
 from jkbench.cli import options
-from jkbench.errors import UserError
 from jkbench.tasks.shots import per_class
 
-EPILOG = """\b
-Example:
-  jkbench profile --task digits-fewshot --methods scratch,distill,jacobian --shots 5
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(
+    epilog=options.examples("jkbench profile --task digits-fewshot --methods scratch,distill,jacobian --shots 5")
+)
 @options.task()
 @options.methods
 @options.shots
 @options.plugins
 @options.leaderboard_folder
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to measure.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
+@options.device
+@options.threads
 @options.as_json
-def profile(
-    task_name: str,
-    methods: str,
-    shots: str | None,
-    plugins: tuple[Path, ...],
-    folder: Path,
-    device: str,
-    threads: int,
-    as_json: bool,
-) -> None:
+def profile(folder: Path, device: str, threads: int, as_json: bool, **words: Any) -> None:
     """Measure one step of each method.
 
     Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
     by default. The methods take turns, after warm-up.
     """
-    plan = options.make_plan(task_name, methods, plugins, shots, "1", folder).plan
-    broken = [str(row.plugin.broken) for row in plan.rows if row.plugin.broken]
-    if broken:
-        raise UserError("\n".join(broken), "name other methods, or fix the file")
-    import torch
+    from jkbench.execute import Machine, backends, work
 
-    from jkbench.engine import environment
-    from jkbench.engine.profile import profile as measure
-    from jkbench.engine.setup import Where
-
-    torch.set_num_threads(threads)
-    where = Where(environment.device(device), folder.resolve())
+    resources = options.make_resources(device, threads=threads)
+    plan = options.make_plan(folder=folder, seeds="1", **words).plan
     first = [trial for trial in plan.trials if trial.shots == plan.trials[0].shots]
-    limits, costs = measure(first, where)
+    machine = Machine(folder.resolve(), device=device, threads=threads)
+    with backends.start(threads=resources.threads) as workers:
+        limits, costs, name = workers.call(work.profile, first, machine)
     if as_json:
         click.echo(
             json.dumps({"ceilings": asdict(limits), "steps": [asdict(c) | {"share": c.share} for c in costs]}, indent=2)
         )
         return
-    _show(plan.task.name, per_class(first[0].shots), environment.describe(where.device).device, threads, limits, costs)
+    _show(plan.task.name, per_class(first[0].shots), name, threads, limits, costs)
 
 
 def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: Any) -> None:
@@ -73,31 +54,23 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     from rich.table import Table
 
     plain = costs[0]
-    table = Table(box=box.SIMPLE_HEAD, title=f"{task}, {shots}, {device}, {threads} thread(s)", title_justify="left")
-    table.add_column("method")
-    for head in (
-        "ms a step",
-        f"× {plain.label}",
-        "images/s",
-        "Mflop",
-        "MB moved",
-        "step MiB",
-        "floor ms",
-        "of ceiling",
-    ):
-        table.add_column(head, justify="right")
+    title = f"{task}, {shots}, {device}, {threads} thread(s)"
+    table = Table("method", box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for cost in costs:
-        table.add_row(
-            escape(cost.label),
-            f"{cost.milliseconds:.2f}",
-            f"{cost.milliseconds / plain.milliseconds:.2f}",
-            f"{cost.images_per_second:,.0f}",
-            f"{cost.operations / 1e6:.1f}",
-            f"{cost.bytes / 1e6:.1f}",
-            f"{cost.step_memory_mb:.0f}",
-            f"{cost.floor_milliseconds:.3f}",
-            f"{100 * cost.share:.1f} %",
-        )
+        cells = {
+            "ms a step": f"{cost.milliseconds:.2f}",
+            f"× {plain.label}": f"{cost.milliseconds / plain.milliseconds:.2f}",
+            "images/s": f"{cost.images_per_second:,.0f}",
+            "Mflop": f"{cost.operations / 1e6:.1f}",
+            "MB moved": f"{cost.bytes / 1e6:.1f}",
+            "step MiB": f"{cost.step_memory_mb:.0f}",
+            "floor ms": f"{cost.floor_milliseconds:.3f}",
+            "of ceiling": f"{100 * cost.share:.1f} %",
+        }
+        if cost is plain:
+            for head in cells:
+                table.add_column(head, justify="right")
+        table.add_row(escape(cost.label), *cells.values())
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     console.print(

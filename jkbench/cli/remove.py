@@ -9,15 +9,14 @@ import click
 from jkbench.cli import options
 from jkbench.errors import UserError
 
-EPILOG = """\b
-Examples:
-  jkbench remove my-method --task digits-fewshot
-  jkbench remove 'jacobian[jac=0.5]'
-  jkbench remove 3f2a9c0d11e84b57 --yes
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(
+    epilog=options.examples(
+        "jkbench remove my-method --task digits-fewshot",
+        "jkbench remove 'jacobian[jac=0.5]'",
+        "jkbench remove 3f2a9c0d11e84b57 --yes",
+    )
+)
 @click.argument("what", metavar="METHOD|TRIAL")
 @options.task(required=False)
 @options.leaderboard_folder

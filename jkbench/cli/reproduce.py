@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,15 +13,14 @@ from jkbench.cli.run import show
 if TYPE_CHECKING:
     from jkbench.execute.run import Planned
 
-EPILOG = """\b
-Examples:
-  jkbench reproduce jacobian-matching --table cifar100 --shots 5,10
-  jkbench reproduce jacobian-matching --reading mean-of-classes --shots 5
-  jkbench reproduce jacobian-matching --page-only
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(
+    epilog=options.examples(
+        "jkbench reproduce jacobian-matching --table cifar100 --shots 5,10",
+        "jkbench reproduce jacobian-matching --reading mean-of-classes --shots 5",
+        "jkbench reproduce jacobian-matching --page-only",
+    )
+)
 @click.argument("preset")
 @click.option("--table", metavar="NAME", help="One of the paper's tables. Default: all.")
 @click.option(
@@ -45,10 +44,8 @@ def reproduce(
     shots: str | None,
     seeds: str | None,
     folder: Path,
-    device: str,
-    jobs: str,
-    threads: int,
     page_only: bool,
+    **words: Any,
 ) -> int:
     """Run the rows of a paper's tables, and write a page of published and measured numbers.
 
@@ -62,7 +59,7 @@ def reproduce(
         ended.update(counts)
         show(planned, counts)
 
-    resources = options.make_resources(device, jobs, threads)
+    resources = options.make_resources(**words)
     pages = application.reproduce(
         preset, table, task_name, reading, options.parse_shots(shots), options.parse_seeds(seeds), folder,
         None if page_only else resources, finished, lambda text: click.echo(text, err=True),

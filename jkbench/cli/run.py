@@ -15,16 +15,15 @@ from jkbench.cli import options
 if TYPE_CHECKING:
     from jkbench.execute.run import Planned
 
-EPILOG = """\b
-Examples:
-  jkbench run --methods all --task digits-fewshot
-  jkbench run --methods 'jacobian[ce=0,jac=0.5],distill' --task digits-fewshot --shots 5 --seeds 10
-  jkbench run --methods my_method.py --task digits-fewshot --set student.training.steps=50
-  jkbench run --methods mine --task digits-fewshot --smoke
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(
+    epilog=options.examples(
+        "jkbench run --methods all --task digits-fewshot",
+        "jkbench run --methods 'jacobian[ce=0,jac=0.5],distill' --task digits-fewshot --shots 5 --seeds 10",
+        "jkbench run --methods my_method.py --task digits-fewshot --set student.training.steps=50",
+        "jkbench run --methods mine --task digits-fewshot --smoke",
+    )
+)
 @options.planning
 @options.resources
 @click.option("--smoke", is_flag=True, help="Run two steps per trial and store nothing: a quick test.")

@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from jkbench.plugins.discovery import Index
     from jkbench.records.store import Store
 
-EPILOG = """\b
-Example:
-  jkbench status --json
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench status --json"))
 @options.plugins
 @options.leaderboard_folder
 @options.beside

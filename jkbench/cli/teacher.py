@@ -12,27 +12,25 @@ from jkbench.cli import options
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.engine.images import LoadedDataset
     from jkbench.plugins.describe import Plugin
     from jkbench.records.teachers import Recipe
     from jkbench.tasks.task import Task
 
-EPILOG = """\b
-Examples:
-  jkbench teacher list
-  jkbench teacher train --task cifar100-fewshot-short
-  jkbench teacher export --task cifar100-fewshot-short FILE
-"""
 
-
-@click.group(epilog=EPILOG)
+@click.group(
+    epilog=options.examples(
+        "jkbench teacher list",
+        "jkbench teacher train --task cifar100-fewshot-short",
+        "jkbench teacher export --task cifar100-fewshot-short FILE",
+    )
+)
 def teacher() -> None:
     """List, train, export and import teachers.
 
     A teacher is trained once and stored in the leaderboard folder. Copy it to another machine to compare there."""
 
 
-@teacher.command("list", epilog="\b\nExample:\n  jkbench teacher list --json\n")
+@teacher.command("list", epilog=options.examples("jkbench teacher list --json"))
 @options.leaderboard_folder
 @options.as_json
 def list_(folder: Path, as_json: bool) -> None:
@@ -71,47 +69,43 @@ def _in_words(recipe: dict[str, Any], accuracy: float | None) -> str:
     )
 
 
-@teacher.command(epilog="\b\nExample:\n  jkbench teacher train --task digits-fewshot\n")
+@teacher.command(epilog=options.examples("jkbench teacher train --task digits-fewshot"))
 @options.task()
 @options.plugins
 @options.leaderboard_folder
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to train.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="CPU threads.")
+@options.device
+@options.threads
 def train(task_name: str, plugins: tuple[Path, ...], folder: Path, device: str, threads: int) -> None:
     """Train a task's teacher, unless it is stored already."""
     from jkbench.execute import Machine, backends, work
     from jkbench.execute.progress import Progress
 
-    task, datasets = _task(task_name, plugins, folder)
-    _check_has(task, datasets)
-    with Progress() as progress, backends.start(threads=threads) as workers:
+    task, datasets, recipe = _network(task_name, plugins, folder)
+    resources = options.make_resources(device, threads=threads)
+    with Progress() as progress, backends.start(threads=resources.threads) as workers:
         kind, _ = workers.call(work.machine_facts, device)
         machine = Machine(folder.resolve(), device=kind, threads=threads)
-        trained = workers.call(work.train, task, datasets, ("teacher",), machine, heard=progress.hear)
-    click.echo(trained["teacher"])
+        click.echo(workers.call(work.train, task, datasets, [recipe], machine, heard=progress.hear)[0])
 
 
-@teacher.command(epilog="\b\nExample:\n  jkbench teacher export --task digits-fewshot FILE\n")
+@teacher.command(epilog=options.examples("jkbench teacher export --task digits-fewshot FILE"))
 @click.argument("file", type=click.Path(path_type=Path))
 @options.task()
 @options.plugins
 @options.leaderboard_folder
 def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) -> None:
     """Write a task's teacher to FILE, for another machine."""
-    from jkbench.engine.teacher import load
-    from jkbench.files import write_atomically
+    from jkbench.execute import backends, work
     from jkbench.records.teachers import path
 
-    recipe, images = _of_task(task_name, plugins, folder)
-    stored = path(folder, recipe)
-    if not stored.is_file():
+    network = _network(task_name, plugins, folder)
+    if not path(folder, network[2]).is_file():
         raise UserError(f"{task_name} has no teacher in {folder} yet", f"jkbench teacher train --task {task_name}")
-    found = load(folder, recipe, images, _cpu())
-    write_atomically(file, stored.read_bytes())
-    click.echo(f"{file}: {found.describe()}")
+    with backends.start() as workers:
+        click.echo(f"{file}: {workers.call(work.export_network, *network, folder, file)}")
 
 
-@teacher.command("import", epilog="\b\nExample:\n  jkbench teacher import --task digits-fewshot FILE\n")
+@teacher.command("import", epilog=options.examples("jkbench teacher import --task digits-fewshot FILE"))
 @click.argument("file", type=click.Path(path_type=Path))
 @options.task()
 @options.plugins
@@ -124,44 +118,26 @@ def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path,
     """Read a task's teacher from FILE. A damaged file, another recipe and different images are refused.
 
     For a pre-trained teacher, FILE may also be timm's own weights (safetensors)."""
-    from jkbench.engine.teacher import adopt
+    from jkbench.execute import backends, work
 
-    recipe, images = _of_task(task_name, plugins, folder, role)
-    found = adopt(file, folder.resolve(), recipe, images, _cpu())
-    click.echo(found.describe())
-
-
-def _cpu() -> Any:
-    import torch
-
-    return torch.device("cpu")
+    network = _network(task_name, plugins, folder, role)
+    with backends.start() as workers:
+        click.echo(workers.call(work.import_network, *network, folder.resolve(), file))
 
 
-def _of_task(
+def _network(
     task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any = "teacher"
-) -> tuple[Recipe, LoadedDataset]:
-    """The recipe of a task's teacher (or of the student that its oracle starts from), and the images it goes with."""
-    from jkbench.execute.work import recipe_and_images
-
-    task, datasets = _task(task_name, plugins, folder)
-    _check_has(task, datasets, role)
-    found = recipe_and_images(task, datasets, role)
-    assert found is not None
-    return found
-
-
-def _task(task_name: str, plugins: tuple[Path, ...], folder: Path) -> tuple[Task, dict[str, Plugin]]:
+) -> tuple[Task, dict[str, Plugin], Recipe]:
+    """A task, its data sets' plugins, and the recipe of its network of this role. `UserError` where it has none."""
     from jkbench.plugins.discovery import discover
     from jkbench.records import tasks as recorded_tasks
-
-    task, index = recorded_tasks.load(task_name, folder), discover(plugins)
-    return task, {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
-
-
-def _check_has(task: Task, datasets: dict[str, Plugin], role: Any = "teacher") -> None:
     from jkbench.records import teachers
 
+    task, index = recorded_tasks.load(task_name, folder), discover(plugins)
+    datasets = {name: index.find("dataset", name) for name in {task.target.dataset, task.teacher_images.dataset}}
+    recipe = teachers.of_task(task, datasets, role)
     if task.teacher is None:
         raise UserError(f"{task.name} is a {task.kind} task: it has no teacher")
-    if teachers.of_task(task, datasets, role) is None:
+    if recipe is None:
         raise UserError(f"{task.name} has no pre-trained student")
+    return task, datasets, recipe

@@ -9,12 +9,6 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Examples:
-  jkbench theory check --out docs
-  jkbench theory bound digits-transfer --seeds 3
-  jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian
-"""
 out = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("docs"), show_default=True,
     help="Where the page and its figure go.",
@@ -35,12 +29,19 @@ class _Group(click.Group):
         return super().parse_args(context, args)
 
 
-@click.group(cls=_Group, epilog=EPILOG)
+@click.group(
+    cls=_Group,
+    epilog=options.examples(
+        "jkbench theory check --out docs",
+        "jkbench theory bound digits-transfer --seeds 3",
+        "jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian",
+    ),
+)
 def theory() -> None:
     """Check what the paper proves and prints, and measure it on tasks."""
 
 
-@theory.command(epilog="\b\nExample:\n  jkbench theory check --out docs\n")
+@theory.command(epilog=options.examples("jkbench theory check --out docs"))
 @out
 @click.option("--quick", is_flag=True, help="Fewer draws and steps: seconds instead of a minute.")
 def check(out: Path, quick: bool) -> int:
@@ -65,7 +66,7 @@ def check(out: Path, quick: bool) -> int:
     return 0 if all(each.whole_agrees for each in checks) and held == len(bounds) else 1
 
 
-@theory.command(epilog="\b\nExample:\n  jkbench theory bound digits-transfer --seeds 3\n")
+@theory.command(epilog=options.examples("jkbench theory bound digits-transfer --seeds 3"))
 @click.argument("task_name", metavar="TASK")
 @click.option(
     "--methods",
@@ -106,7 +107,7 @@ def bound(folder: Path, source: str | None, source_images: int, device: str, out
     return 0 if found.holds else 1
 
 
-@theory.command(epilog="\b\nExample:\n  jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian\n")
+@theory.command(epilog=options.examples("jkbench theory terms digits-transfer --methods jacobian,lwf-jacobian"))
 @click.argument("task_name", metavar="TASK")
 @options.methods
 @options.shots

@@ -8,7 +8,6 @@ is seen early.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
@@ -17,7 +16,7 @@ from jkbench.records.timings import CellKey
 
 def cell(trial: Trial) -> CellKey:
     """What trials of one duration have in common: the row and the regime."""
-    return (trial.row.label, str(trial.shots))
+    return (trial.row.label, trial.shots)
 
 
 class LongestFirst:
@@ -26,8 +25,9 @@ class LongestFirst:
     def __init__(self, trials: Sequence[Trial], expected: Mapping[CellKey, float]) -> None:
         """``expected``: seconds by row and regime, as far as they are known."""
         self._expected = dict(expected)
-        ordered = sorted(enumerate(trials), key=lambda pair: cell(pair[1]))
-        self._waiting = {key: list(group) for key, group in groupby(ordered, lambda pair: cell(pair[1]))}
+        self._waiting: dict[CellKey, list[tuple[int, Trial]]] = {}
+        for place, trial in enumerate(trials):
+            self._waiting.setdefault(cell(trial), []).append((place, trial))
         self._untimed: set[CellKey] = set()
 
     def __bool__(self) -> bool:

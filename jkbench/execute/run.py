@@ -258,10 +258,12 @@ def prepare(
     workers.call(work.fit, plan, True)
     workers.grow(machine.jobs)
     pretrained = any(row.plugin.facts.get("starts_pretrained") for row in plan.rows)
-    roles = ("teacher", "student") if pretrained else ("teacher",)
-    trained = workers.call(work.train, plan.task, plan.trials[0].datasets, roles, machine, heard=progress.hear)
-    for role, described in trained.items():
-        progress.say(f"{role if role == 'teacher' else 'pre-trained student'} {described}")
+    roles: tuple[teachers.Role, ...] = ("teacher", "student") if pretrained else ("teacher",)
+    datasets = plan.trials[0].datasets
+    recipes = [made for role in roles if (made := teachers.of_task(plan.task, datasets, role)) is not None]
+    told = workers.call(work.train, plan.task, datasets, recipes, machine, heard=progress.hear)
+    for recipe, network in zip(recipes, told, strict=True):
+        progress.say(f"{'teacher' if recipe.role == 'teacher' else 'pre-trained student'} {network}")
     return session
 
 
@@ -316,5 +318,5 @@ def estimated_seconds(missing: Sequence[Trial], records: Mapping[str, Outline]) 
     if not times:
         return None, 0
     usual = sum(times.values()) / len(times)
-    own = [times.get((trial.row.label, str(trial.shots))) for trial in missing]
+    own = [times.get((trial.row.label, trial.shots)) for trial in missing]
     return sum(usual if each is None else each for each in own), sum(each is not None for each in own)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from jkbench.data import photographs, prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
 from jkbench.execute import Machine
+from jkbench.files import write_atomically
 from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
 from jkbench.records import teachers
@@ -24,6 +25,8 @@ from jkbench.tasks.task import Task
 
 if TYPE_CHECKING:
     from jkbench.engine.images import LoadedDataset
+    from jkbench.engine.profile import Ceilings, StepCost
+    from jkbench.engine.setup import Where
 
 Tell = Callable[..., None]
 EVERY = 0.1
@@ -58,12 +61,24 @@ def machine_facts(device: str, tell: Tell) -> tuple[str, float | None]:
 
 def trial(wanted: Trial, machine: Machine, alone: bool, tell: Tell) -> Record:
     """The record of one trial."""
-    from jkbench.engine import environment
-    from jkbench.engine.setup import Where
     from jkbench.engine.trial import run
 
-    where = Where(environment.device(machine.device), machine.folder, machine.cache, alone, machine.timeout)
-    return run(wanted, where)
+    return run(wanted, where(machine, alone))
+
+
+def where(machine: Machine, alone: bool = True) -> Where:
+    """A machine as the engine knows it."""
+    from jkbench.engine import environment, setup
+
+    return setup.Where(environment.device(machine.device), machine.folder, machine.cache, alone, machine.timeout)
+
+
+def profile(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[Ceilings, list[StepCost], str]:
+    """The machine's ceilings, what a step of each trial costs, and the name of the device."""
+    from jkbench.engine import environment
+    from jkbench.engine.profile import profile as measure
+
+    return *measure(trials, where(machine)), environment.describe(where(machine).device).device
 
 
 def fit(plan: Plan, fetch: bool, tell: Tell) -> str:
@@ -100,27 +115,23 @@ def at_hand(plugin: Plugin, task: Task) -> bool:
 
 
 def train(
-    task: Task, datasets: dict[str, Plugin], roles: Sequence[teachers.Role], machine: Machine, tell: Tell
-) -> dict[teachers.Role, str]:
-    """See that a task's networks of these roles are kept: trained or fetched now where they are not. What they are."""
+    task: Task, datasets: dict[str, Plugin], recipes: Iterable[teachers.Recipe], machine: Machine, tell: Tell
+) -> list[str]:
+    """See that networks of a task are kept: trained or fetched now where they are not. Describes each."""
     from jkbench.engine import environment
     from jkbench.engine import teacher as networks
 
     environment.prepare()
-    described: dict[teachers.Role, str] = {}
-    for role in roles:
-        found = recipe_and_images(task, datasets, role)
-        if found is None:
-            continue
-        device = environment.device(machine.device)
-        described[role] = networks.obtain(machine.folder, *found, device, _Steps(tell, role)).describe()
-    return described
+    sentences = []
+    for recipe in recipes:
+        images, device = images_of(recipe, task, datasets), environment.device(machine.device)
+        trained = networks.obtain(machine.folder, recipe, images, device, _Steps(tell, recipe.role))
+        sentences.append(trained.describe())
+    return sentences
 
 
-def recipe_and_images(
-    task: Task, datasets: dict[str, Plugin], role: teachers.Role = "teacher"
-) -> tuple[teachers.Recipe, LoadedDataset] | None:
-    """The recipe of a task's network, and the images that it goes with; None where the task has no such network.
+def images_of(recipe: teachers.Recipe, task: Task, datasets: dict[str, Plugin]) -> LoadedDataset:
+    """The images that a task's network goes with.
 
     The images that a pre-trained one has seen are not here, and the target's need not be: what counts is their size.
     """
@@ -128,14 +139,35 @@ def recipe_and_images(
 
     from jkbench.engine import images
 
-    made = teachers.of_task(task, datasets, role)
-    if made is None:
-        return None
     size = task.target.size
-    if made.pretrained is not None and size is not None:
+    if recipe.pretrained is not None and size is not None:
         none = Split(np.empty((0, size, size, 3), np.uint8), np.empty(0, np.int64))
-        return made, images.LoadedDataset({"train": none}, (), "")
-    return made, images.of_task(task, datasets).source
+        return images.LoadedDataset({"train": none}, (), "")
+    return images.of_task(task, datasets).source
+
+
+def export_network(
+    task: Task, datasets: dict[str, Plugin], recipe: teachers.Recipe, folder: Path, file: Path, tell: Tell
+) -> str:
+    """Copy a kept network to a file, after a look at it; what it is, in words."""
+    from jkbench.engine import environment
+    from jkbench.engine import teacher as networks
+
+    images = images_of(recipe, task, datasets)
+    told = networks.load(folder, recipe, images, environment.device("cpu")).describe()
+    write_atomically(file, teachers.path(folder, recipe).read_bytes())
+    return told
+
+
+def import_network(
+    task: Task, datasets: dict[str, Plugin], recipe: teachers.Recipe, folder: Path, file: Path, tell: Tell
+) -> str:
+    """Keep a task's network from a file; what it is, in words."""
+    from jkbench.engine import environment
+    from jkbench.engine import teacher as networks
+
+    images = images_of(recipe, task, datasets)
+    return networks.adopt(file, folder, recipe, images, environment.device("cpu")).describe()
 
 
 def check(path: Path, tell: Tell) -> None:

@@ -42,7 +42,7 @@ def planned(
         tasks.parse(path, text)  # a mistake in the file itself is told with the file
         changed, text = changes.apply(text, path.stem, settings)
         path = path.with_name(f"{changed}.toml")
-    task = tasks.parse(path, text)
+    task = tasks.parse(path, text, "--set" if settings else str(path))
     kept = folder / "tasks" / path.name
     if settings and kept.is_file() and tasks.load(str(kept)).protocol != task.protocol:
         raise UserError(f"{kept} is another task of that name", "give another --leaderboard")

@@ -14,7 +14,7 @@ from jkbench.errors import UserError
 from jkbench.files import data_folder, write_atomically
 from jkbench.plugins.describe import Plugin
 from jkbench.records.weights import described
-from jkbench.tasks.task import REVISION, Images, Pretrained, Task, Training
+from jkbench.tasks.task import REVISION, Images, Pretrained, StudentSpec, Task, TeacherSpec, Training
 
 if TYPE_CHECKING:
     from jkbench.records.schema import Outline
@@ -68,24 +68,25 @@ def of_task(task: Task, datasets: Mapping[str, Plugin], role: Role = "teacher") 
 
     None where the task has no teacher, or no student that saw what a pre-trained teacher saw.
     """
-    if task.teacher is None:
+    images = task.teacher_images
+    return _recipe(role, task.teacher, task.student, images, datasets[images.dataset].code)
+
+
+@cache
+def _recipe(
+    role: Role, teacher: TeacherSpec | None, student: StudentSpec, images: Images, dataset_code: str
+) -> Recipe | None:
+    """Resolved once a task and process: every trial of it learns from the same networks."""
+    if teacher is None:
         return None
-    network = task.teacher if role == "teacher" else task.student
+    network = teacher if role == "teacher" else student
     if network.pretrained is not None:
         weights = network.pretrained.weights
         file = "" if weights is None else _hash_of_file(weights)
         return Recipe(role, network.architecture, pretrained=network.pretrained, file=file)
-    if task.teacher.training is None:
+    if teacher.training is None:
         return None
-    images = task.teacher_images
-    return Recipe(
-        role=role,
-        architecture=task.teacher.architecture if role == "teacher" else task.student.architecture,
-        training=task.teacher.training,
-        images=images,
-        dataset_code=datasets[images.dataset].code,
-        seed=task.teacher.seed,
-    )
+    return Recipe(role, network.architecture, teacher.training, images, dataset_code, teacher.seed)
 
 
 @cache

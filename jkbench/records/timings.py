@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jkbench.records.schema import Outline, Record
+from jkbench.tasks.shots import Shots
 
-CellKey = tuple[str, str]
-"""A row's label and the regime as text: trials of one cell take about the same time."""
+CellKey = tuple[str, Shots]
+"""A row's label and the regime: trials of one cell take about the same time."""
 
 
 def seconds_by_cell(records: Iterable[Outline]) -> dict[CellKey, float]:
@@ -15,7 +16,7 @@ def seconds_by_cell(records: Iterable[Outline]) -> dict[CellKey, float]:
     times: dict[CellKey, list[float]] = {}
     for record in records:
         if record.cost is not None and record.status == "ok":
-            times.setdefault((record.label, str(record.shots)), []).append(record.cost.seconds)
+            times.setdefault((record.label, record.shots), []).append(record.cost.seconds)
     return {cell: sum(values) / len(values) for cell, values in times.items()}
 
 

@@ -54,7 +54,12 @@ def apply(text: str, base: str, settings: Mapping[str, Any]) -> tuple[str, str]:
                 table = table.setdefault(name, tomlkit.table())
             if field in ("steps", "epochs"):
                 before = table.pop("steps", None) or table.pop("epochs", None)
-                if before and "drop_at" in table and f"{'.'.join(tables)}.drop_at" not in settings:
+                if (
+                    isinstance(value, int)
+                    and before
+                    and "drop_at" in table
+                    and f"{'.'.join(tables)}.drop_at" not in settings
+                ):
                     table["drop_at"] = int(table["drop_at"]) * value // int(before)
                     if not table["drop_at"]:  # too short to drop
                         del table["drop_at"]

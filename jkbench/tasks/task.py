@@ -325,8 +325,11 @@ def text_of(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def parse(path: Path, text: str) -> Task:
-    """The task in a file's text; files of weights in it are searched for from the file's folder."""
+def parse(path: Path, text: str, where: str = "") -> Task:
+    """The task in a file's text; files of weights in it are searched for from the file's folder.
+
+    `UserError` names each wrong field, and ``where`` it was written (by default the file).
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -337,7 +340,7 @@ def parse(path: Path, text: str) -> Task:
         task = Task.model_validate(content)
     except ValidationError as error:
         with Collector() as problems:
-            for problem in _explain(path, error):
+            for problem in _explain(where or str(path), error):
                 problems.add(problem)
         raise
     if task.name != path.stem:
@@ -352,7 +355,7 @@ def _resolve_weights(network: Any, folder: Path) -> None:
         ready_made["weights"] = str((folder / ready_made["weights"]).resolve())
 
 
-def _explain(path: Path, error: ValidationError) -> Iterator[UserError]:
+def _explain(file: str, error: ValidationError) -> Iterator[UserError]:
     """Each wrong field with the path to it and what would have been right."""
     for entry in error.errors():
         at = [str(part) for part in entry["loc"]]
@@ -360,12 +363,12 @@ def _explain(path: Path, error: ValidationError) -> Iterator[UserError]:
         if entry["type"] == "extra_forbidden":
             known = _fields(at[:-1])
             problem = unknown("field", at[-1], known)
-            yield UserError(f"{path}: {where}: {problem.message} here", problem.hint)
+            yield UserError(f"{file}: {where}: {problem.message} here", problem.hint)
         else:
             message = entry["msg"].removeprefix("Value error, ")
             given = entry["input"]
             shown = "" if isinstance(given, dict) or entry["type"] == "missing" else f" (given: {given!r})"
-            yield UserError(f"{path}: {where}: {message}{shown}")
+            yield UserError(f"{file}: {where}: {message}{shown}")
 
 
 def _fields(at: list[str]) -> list[str]:

@@ -6,20 +6,22 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jkbench.engine import environment
+import torch
+
 from jkbench.engine import images as image_sets
 from jkbench.engine.images import LoadedDataset
-from jkbench.engine.setup import Where
 from jkbench.errors import UserError
-from jkbench.execute import backends
+from jkbench.execute import Machine, backends
 from jkbench.execute.progress import Progress
 from jkbench.execute.run import Planned, Resources, prepare
+from jkbench.execute.work import Tell, where
 from jkbench.papers.theory import bound, bound_page, measured
 from jkbench.papers.theory.measured import MeasuredStudent
-from jkbench.plugins.discovery import Index
+from jkbench.planning import Plan
+from jkbench.plugins.describe import Plugin
 from jkbench.plugins.loading import load
 from jkbench.records import tasks as recorded_tasks
-from jkbench.records.store import RecordSet, Store
+from jkbench.records.store import RecordSet
 from jkbench.report.render import write
 from jkbench.tasks import task as tasks
 from jkbench.tasks.task import Images, Task
@@ -51,39 +53,55 @@ def check_task(name: str, folder: Path) -> None:
 def measure(
     planned: Planned, folder: Path, resources: Resources, source: str | None, source_images: int, out: Path
 ) -> Measured:
-    """Measure the bound for the plan's first row, and write its page into ``out``; in this process."""
+    """Measure the bound for the plan's first row, and write its page into ``out``."""
     plan = planned.plan
     row = plan.rows[0]
     plan = replace(plan, rows=[row], trials=[trial for trial in plan.trials if trial.row == row])
-    load(row.plugin)  # a broken one is refused before anything is trained
-    more = None if source is None else _more(source, plan.task, planned.index)
-    data = image_sets.of_task(plan.task, plan.trials[0].datasets)
-    device = environment.device(resources.device)
-    students: list[MeasuredStudent] = []
-    with Progress() as progress, backends.start("serial", resources.threads) as workers:
-        large = measured.large_set(plan.task, data, source_images, device, more)
+    stands_in = None if source is None else planned.index.find("dataset", source)
+    with Progress() as progress, backends.start(resources.executor, resources.threads) as workers:
+        workers.call(_source, plan, stands_in)
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
-        where = Where(device, folder.resolve(), session.cache)
         if len(planned.plan.rows) > 1:
             progress.say(f"of {len(planned.plan.rows)} rows the first is measured: {row.label}")
-        for student in measured.measure(plan.trials, where, large, data, _Patient(progress)):
-            students.append(student)
-            progress.say(f"[{len(students)}/{len(plan.trials)}] {student.trial.name}: {_told(student)}")
-    loaded = Store(folder).read(plan.task.name)
+        planned, machine = replace(planned, plan=plan), session.machine(plan.trials, {})
+        found: Measured = workers.call(_measured, planned, machine, stands_in, source_images, out, heard=progress.hear)
+    return found
+
+
+def _source(plan: Plan, stands_in: Plugin | None, tell: Tell) -> None:
+    """Refuse a broken row, and a source that is not at hand, before anything is trained."""
+    load(plan.rows[0].plugin)
+    data = image_sets.of_task(plan.task, plan.trials[0].datasets)
+    measured.large_set(plan.task, data, 1, torch.device("cpu"), _more(stands_in, plan.task))
+
+
+def _measured(
+    planned: Planned, machine: Machine, stands_in: Plugin | None, source_images: int, out: Path, tell: Tell
+) -> Measured:
+    """In a worker: the students one after the other, and their page."""
+    plan, store = planned.plan, planned.store
+    row, here = plan.rows[0], where(machine)
+    data = image_sets.of_task(plan.task, plan.trials[0].datasets)
+    large = measured.large_set(plan.task, data, source_images, here.device, _more(stands_in, plan.task))
+    students: list[MeasuredStudent] = []
+    for student in measured.measure(plan.trials, here, large, data, _Patient(tell)):
+        students.append(student)
+        tell("say", f"[{len(students)}/{len(plan.trials)}] {student.trial.name}: {_told(student)}")
+    loaded = store.read(plan.task.name)
     found = bound.recorded(plan.task, planned.index, loaded, row.label)
     page = bound_page.document(plan.task, row.label, students, large, len(data.target.classes), found)
-    written = write(out, page)
     warnings = [f"warning: {complaint}" for complaint in loaded.complaints()]
     if not found.gains:
-        warnings.append(f"no gains: {folder} has no records of {row.label} beside {plan.task.baseline}")
-    return Measured(list(written), warnings, all(side.holds for student in students for side in student.sides))
+        warnings.append(f"no gains: {store.folder} has no records of {row.label} beside {plan.task.baseline}")
+    return Measured(write(out, page), warnings, all(side.holds for student in students for side in student.sides))
 
 
-def _more(name: str, task: Task, index: Index) -> tuple[Images, LoadedDataset]:
+def _more(source: Plugin | None, task: Task) -> tuple[Images, LoadedDataset] | None:
     """The images of another data set, in the target's size where the task names one and the set has several."""
-    source = index.find("dataset", name)
+    if source is None:
+        return None
     sized = "size" in load(source).model_fields
-    images = Images(dataset=name, size=task.target.size if sized else None)
+    images = Images(dataset=source.name, size=task.target.size if sized else None)
     return images, image_sets.images(source, images)
 
 
@@ -99,8 +117,8 @@ def _told(student: MeasuredStudent) -> str:
 class _Patient:
     """Says how far a long computation has come, now and then."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._last = time.monotonic()
         self._what = ""
 
@@ -110,4 +128,4 @@ class _Patient:
             self._what, self._last = what, now
         elif now - self._last > PATIENCE and done < total:
             self._last = now
-            self._progress.say(f"{what}: {100 * done // total} %")
+            self._tell("say", f"{what}: {100 * done // total} %")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jkbench.engine import environment
-from jkbench.engine.setup import Where
-from jkbench.execute import backends
+from jkbench.execute import Machine, backends
 from jkbench.execute.progress import Progress
 from jkbench.execute.run import Planned, Resources, prepare
+from jkbench.execute.work import Tell, where
 from jkbench.papers.theory import terms, terms_page
-from jkbench.plugins.loading import load
+from jkbench.papers.theory.terms import Curve, Reach
+from jkbench.planning import Trial
 from jkbench.records.store import RecordSet
 from jkbench.report.render import write
 from jkbench.report.wording import settings
@@ -19,16 +20,13 @@ from jkbench.tasks.shots import per_class, size
 
 
 def measure(planned: Planned, folder: Path, resources: Resources, out: Path) -> tuple[list[Path], list[str]]:
-    """Train a plan's rows again at its largest regime, in this process; the files of their page, and its findings."""
+    """Train a plan's rows again at its largest regime; the files of their page, and its findings."""
     plan = planned.plan
     largest = max((trial.shots for trial in plan.trials), key=size)
     plan = replace(plan, trials=[trial for trial in plan.trials if trial.shots == largest])
-    for row in plan.rows:
-        load(row.plugin)  # a broken one is refused before anything is trained
-    device = environment.device(resources.device)
-    with Progress() as progress, backends.start("serial", resources.threads) as workers:
+    with Progress() as progress, backends.start(resources.executor, resources.threads) as workers:
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
-        curves, reaches = terms.measure(plan.trials, Where(device, folder.resolve(), session.cache))
+        curves, reaches = workers.call(_measured, plan.trials, session.machine(plan.trials, {}))
     task = plan.task
     protocol = [
         f"Task `{task.name}` version {task.version}, protocol `{task.protocol}`.",
@@ -39,3 +37,7 @@ def measure(planned: Planned, folder: Path, resources: Resources, out: Path) -> 
     count = len({trial.seed for trial in plan.trials})
     written = write(out, terms_page.document(task, per_class(largest), count, curves, reaches, protocol))
     return list(written), [each for each in (terms.verdict(curves), *terms.conclusions(curves, reaches)) if each]
+
+
+def _measured(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[list[Curve], list[Reach]]:
+    return terms.measure(trials, where(machine))

@@ -1,0 +1,51 @@
+"""The names of `jkbench`, where each comes from: read by type checkers, and by `jkbench` when a name is asked for."""
+
+from jkbench.api import gains as gains
+from jkbench.api import leaderboard as leaderboard
+from jkbench.api import plan as plan
+from jkbench.api import predictions as predictions
+from jkbench.api import results as results
+from jkbench.api import run as run
+from jkbench.api import tune as tune
+from jkbench.data.arrays import Split as Split
+from jkbench.data.arrays import carve as carve
+from jkbench.data.download import downloaded as downloaded
+from jkbench.data.download import files_of_torchvision as files_of_torchvision
+from jkbench.data.download import labels_of as labels_of
+from jkbench.data.download import of_torchvision as of_torchvision
+from jkbench.data.download import unpacked as unpacked
+from jkbench.data.photographs import drawn as drawn
+from jkbench.data.photographs import photographs as photographs
+from jkbench.data.prepared import prepared as prepared
+from jkbench.data.prepared import with_validation as with_validation
+from jkbench.errors import UserError as UserError
+from jkbench.maths import angles as angles
+from jkbench.maths import attention_at as attention_at
+from jkbench.maths import attention_loss as attention_loss
+from jkbench.maths import attention_map as attention_map
+from jkbench.maths import attention_peak as attention_peak
+from jkbench.maths import class_activation as class_activation
+from jkbench.maths import correlation as correlation
+from jkbench.maths import cross_entropy as cross_entropy
+from jkbench.maths import decoupled as decoupled
+from jkbench.maths import distance as distance
+from jkbench.maths import huber as huber
+from jkbench.maths import kl_divergence as kl_divergence
+from jkbench.maths import mixup as mixup
+from jkbench.maths import noise_contrast as noise_contrast
+from jkbench.maths import normalised as normalised
+from jkbench.maths import random_directions as random_directions
+from jkbench.maths import relative_distances as relative_distances
+from jkbench.maths import similarity as similarity
+from jkbench.maths import squared_distance as squared_distance
+from jkbench.maths import squared_error as squared_error
+from jkbench.maths import squared_norm as squared_norm
+from jkbench.maths import standardised as standardised
+from jkbench.models.network import Network as Network
+from jkbench.plugins.dataset import Dataset as Dataset
+from jkbench.plugins.method import Depth as Depth
+from jkbench.plugins.method import Deviation as Deviation
+from jkbench.plugins.method import Method as Method
+from jkbench.plugins.method import Weight as Weight
+
+__version__: str
