@@ -378,7 +378,7 @@ def test_a_set_of_one_size_is_held_against_the_targets_size(own: Path) -> None:
     from jkbench.plugins.discovery import discover
 
     target = tasks.load("flowers-transfer")
-    images, loaded = _more("digits", target, discover(()))
+    images, loaded = _more(discover(()).find("dataset", "digits"), target)
     assert images.size is None  # digits have no other
     assert loaded.size == (1, 8)
 
