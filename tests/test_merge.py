@@ -44,21 +44,21 @@ def test_new_records_and_the_teacher_come_home(
 ) -> None:
     home = board(tmp_path / "home", records[:1], fold=True)
     merged = merge(board(tmp_path / "away", records, references, folded), home)
-    assert (merged.new, merged.known, merged.better) == ({TASK: 3}, {TASK: 1}, {})
+    assert merged.counts == {TASK: {"new": 3, "known": 1}}
     assert merged.networks
     assert set(Store(home).read(TASK).records) == {record.id for record in records}
     assert not list((home / "inflight").rglob("*.json"))
     again = merge(tmp_path / "away", home)
-    assert (again.new, again.networks) == ({}, [])
+    assert (again.counts[TASK]["new"], again.networks) == (0, [])
 
 
 def test_a_result_replaces_a_failure_and_not_the_other_way(tmp_path: Path, records: list[Record]) -> None:
     failure = records[0].model_copy(update={"status": "failed", "message": "x", "created": "2999-01-01T00:00:00.000"})
     home = board(tmp_path / "home", [failure], fold=True)
     away = board(tmp_path / "away", [records[0]])
-    assert merge(away, home).better == {TASK: 1}
+    assert merge(away, home).counts[TASK]["better"] == 1
     assert Store(home).read(TASK).records[records[0].id].status == "ok"
-    assert merge(board(tmp_path / "other", [failure]), home).known == {TASK: 1}
+    assert merge(board(tmp_path / "other", [failure]), home).counts[TASK] == {"known": 1}
     assert Store(home).read(TASK).records[records[0].id].status == "ok"
 
 
@@ -113,7 +113,7 @@ def test_a_newer_record_is_counted_as_such(tmp_path: Path, records: list[Record]
     home = board(tmp_path / "home", records[:1], fold=True)
     newer = records[0].model_copy(update={"created": "2999-01-01T00:00:00.000"})
     merged = merge(board(tmp_path / "away", [newer]), home)
-    assert (merged.newer, merged.better) == ({TASK: 1}, {})
+    assert merged.counts == {TASK: {"newer": 1}}
 
 
 def test_folders_that_are_none_are_refused(tmp_path: Path, records: list[Record]) -> None:

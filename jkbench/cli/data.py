@@ -74,10 +74,7 @@ def _where(entry: dict[str, Any]) -> str:
 @data.command(epilog=options.examples("jkbench data prepare cifar100", "jkbench data prepare flowers102 --size 96"))
 @click.argument("name")
 @click.option(
-    "--size",
-    type=click.IntRange(min=8),
-    metavar="N",
-    help="Side of the images in pixels, for data sets of photographs.",
+    "--size", type=click.IntRange(min=8), metavar="N", help="Image side in pixels, for data sets of photographs."
 )
 @options.plugins
 def prepare(name: str, size: int | None, plugins: tuple[Path, ...]) -> None:

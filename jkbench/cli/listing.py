@@ -66,18 +66,12 @@ def _dataset(source: Any) -> dict[str, Any]:
 
 
 def _tasks() -> list[dict[str, Any]]:
-    tasks = []
-    for path in sorted((Path(__file__).parent.parent / "tasks").glob("*.toml")):
+    from jkbench.tasks.task import builtin
+
+    found = []
+    for path in builtin().values():
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        tasks.append(
-            {
-                "name": content["name"],
-                "summary": content["title"],
-                "kind": content["kind"],
-                "shots": content["shots"],
-                "seeds": content.get("seeds"),
-                "file": str(path),
-                "details": [f"{content['kind']}; {per_class(*content['shots'])}"],
-            }
-        )
-    return tasks
+        entry = {name: content.get(name) for name in ("name", "kind", "shots", "seeds")}
+        details = [f"{content['kind']}; {per_class(*content['shots'])}"]
+        found.append(entry | {"summary": content["title"], "file": str(path), "details": details})
+    return found

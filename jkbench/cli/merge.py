@@ -21,11 +21,9 @@ def merge(folder_to_merge: Path, folder: Path) -> None:
     merged = bring(folder_to_merge, folder)
     for complaint in merged.complaints:
         click.echo(f"warning: {complaint}", err=True)
-    for task in sorted({*merged.new, *merged.better, *merged.newer, *merged.known}):
-        new, known = merged.new.get(task, 0), merged.known.get(task, 0)
-        better, newer = merged.better.get(task, 0), merged.newer.get(task, 0)
-        told = f", {better} results that replace failures" if better else ""
-        told += f", {newer} newer records of known trials" if newer else ""
-        click.echo(f"{task}: {new} new records{told}, {known} known ones")
+    for task, counts in merged.counts.items():
+        told = f", {counts['better']} results that replace failures" if counts["better"] else ""
+        told += f", {counts['newer']} newer records of known trials" if counts["newer"] else ""
+        click.echo(f"{task}: {counts['new']} new records{told}, {counts['known']} known ones")
     if merged.networks:
         click.echo(f"networks: {', '.join(merged.networks)}")

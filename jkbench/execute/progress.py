@@ -6,7 +6,6 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from jkbench.records.schema import Record
@@ -75,9 +74,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +15,10 @@ from jkbench.records.weights import described, is_whole
 
 @dataclass
 class Merged:
-    """Counts by task: new records, results that replace failures, newer records of the same trial, and known ones; and
-    the names of the networks that were copied."""
+    """Of each task, how many records were new, better (results that replace failures), newer ones of the same trial,
+    or known; and the names of the networks that were copied."""
 
-    new: dict[str, int] = field(default_factory=dict)
-    better: dict[str, int] = field(default_factory=dict)
-    newer: dict[str, int] = field(default_factory=dict)
-    known: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
     networks: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -58,14 +56,14 @@ def merge(other: Path, home: Path) -> Merged:
     for task in theirs.tasks():
         loaded, mine = theirs.read(task), ours.read(task).records
         merged.complaints += loaded.complaints()
+        counts = merged.counts[task] = Counter()
         for record in loaded.records.values():
             held = mine.get(record.id)
-            count = merged.new
+            what = "new"
             if held is not None:
-                risen = merged.newer if record.status == held.status else merged.better
-                count = risen if better(record, held) else merged.known
-            count[task] = count.get(task, 0) + 1
-            if count is not merged.known:
+                what = "known" if not better(record, held) else "newer" if record.status == held.status else "better"
+            counts[what] += 1
+            if what != "known":
                 ours.put(record)
         ours.fold(task)
     return merged

@@ -193,13 +193,9 @@ class Record(Outline):
 
 def pack_labels(labels: Sequence[int]) -> str:
     """Predicted labels as text: 16-bit little-endian, deflated, base 64. Raises ValueError outside 0..65535."""
-    raw = (
-        b"".join(int(label).to_bytes(2, "little") for label in labels)
-        if all(0 <= label < 65536 for label in labels)
-        else None
-    )
-    if raw is None:
+    if not all(0 <= label < 65536 for label in labels):
         raise ValueError("labels must lie in 0..65535")
+    raw = b"".join(int(label).to_bytes(2, "little") for label in labels)
     # planes of low and high bytes deflate better than pairs
     return base64.b64encode(zlib.compress(raw[0::2] + raw[1::2], 9)).decode()
 
