@@ -13,6 +13,8 @@ from jkbench.execute.work import Tell, where
 from jkbench.papers.theory import terms, terms_page
 from jkbench.papers.theory.terms import Curve, Reach
 from jkbench.planning import Trial
+from jkbench.plugins.describe import Plugin
+from jkbench.plugins.loading import load
 from jkbench.records.store import RecordSet
 from jkbench.report.render import write
 from jkbench.report.wording import settings
@@ -25,6 +27,7 @@ def measure(planned: Planned, folder: Path, resources: Resources, out: Path) -> 
     largest = max((trial.shots for trial in plan.trials), key=size)
     plan = replace(plan, trials=[trial for trial in plan.trials if trial.shots == largest])
     with Progress() as progress, backends.start(resources.executor, resources.threads) as workers:
+        workers.call(_load, [row.plugin for row in plan.rows])
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
         curves, reaches = workers.call(_measured, plan.trials, session.machine(plan.trials, {}))
     task = plan.task
@@ -41,3 +44,9 @@ def measure(planned: Planned, folder: Path, resources: Resources, out: Path) -> 
 
 def _measured(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[list[Curve], list[Reach]]:
     return terms.measure(trials, where(machine))
+
+
+def _load(plugins: Sequence[Plugin], tell: Tell) -> None:
+    """Refuse broken ones before anything is trained."""
+    for plugin in plugins:
+        load(plugin)
