@@ -15,13 +15,8 @@ from jkbench.files import write_atomically
 if TYPE_CHECKING:
     from jkbench.records.select import Chosen
 
-EPILOG = """\b
-Example:
-  jkbench leaderboard --leaderboard leaderboard
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench leaderboard --leaderboard leaderboard"))
 @options.plugins
 @options.leaderboard_folder
 @options.beside

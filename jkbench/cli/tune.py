@@ -11,14 +11,13 @@ import click
 from jkbench.cli import options
 from jkbench.errors import UserError
 
-EPILOG = """\b
-Examples:
-  jkbench tune --methods all --task digits-fewshot --shots 1,5 --budget 16
-  jkbench run --methods all --task digits-fewshot --parameters tuned
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(
+    epilog=options.examples(
+        "jkbench tune --methods all --task digits-fewshot --shots 1,5 --budget 16",
+        "jkbench run --methods all --task digits-fewshot --parameters tuned",
+    )
+)
 @options.methods
 @options.task()
 @click.option("--budget", type=int, default=16, show_default=True, metavar="N", help="Configurations a method.")
