@@ -224,9 +224,7 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     yield Finding("gradients reach the student", largest > 0, f"largest sum {largest:.3g}")
     delayed = plugin.facts["delayed"]
     idle = [name for name, reached in first.term_gradients.items() if not reached > 0 and name not in delayed]
-    told = (
-        f"{', '.join(idle)} trains nothing: was a Jacobian computed without create_graph? {_EXCUSES}" if idle else ""
-    )
+    told = f"{', '.join(idle)} trains nothing: was a Jacobian computed without create_graph? {_EXCUSES}" if idle else ""
     yield Finding("every loss term has a gradient by the student's weights", not idle, told)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.changed
