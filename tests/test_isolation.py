@@ -129,6 +129,20 @@ def test_what_a_loss_writes_into_its_own_batch_stays_there(
     assert (after.metrics, after.curves) == (expected.metrics, expected.curves)
 
 
+@pytest.mark.parametrize("mode", ["set_default_dtype(torch.float64)", "set_grad_enabled(False)", "set_num_threads(3)"])
+def test_a_mode_of_torch_that_a_plugin_leaves_reaches_no_other_trial(
+    index: Index, references: Path, tmp_path: Path, mode: str
+) -> None:
+    expected = clean(index, references, tmp_path / "clean")
+    text = SPOILER.replace("STATEMENT", "pass")
+    (tmp_path / "mine.py").write_text(f"{text}        torch.{mode}\n")
+    run(small.trial(discover([tmp_path]), "mine"), small.where(references))
+    after = clean(index, references, tmp_path / "clean")
+    assert (after.metrics, after.curves, after.environment) == (
+        expected.metrics, expected.curves, expected.environment,
+    )  # fmt: skip
+
+
 def test_a_trial_that_only_reads_its_teacher_leaves_it_as_it_was(index: Index, references: Path) -> None:
     """The check itself: a loss that reads every signal passes it."""
     for name in ("jacobian", "attention-jacobian", "noise", "jacobian[rows=projection]"):

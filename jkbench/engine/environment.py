@@ -7,7 +7,8 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +35,22 @@ def prepare() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     trim()  # what earlier trials left: the peak of this one is its own
+
+
+@contextmanager
+def modes_kept() -> Iterator[None]:
+    """Put back torch's global modes that a plugin changes inside: the next trial of this process would inherit them."""
+    dtype, grad, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+    place, exact = torch.get_default_device(), torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(exact)
+        if torch.get_default_device() != place:
+            torch.set_default_device(place)
 
 
 def trim() -> None:
