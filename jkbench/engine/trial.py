@@ -30,10 +30,8 @@ def run(trial: Trial, where: Where) -> Record:
         return Record(**base, **({} if ready is None else facts(ready, where)), **outcome)
 
     try:
-        with (
-            environment.modes_kept(),
-            seeded("layers", trial.seed),
-        ):  # what a layer draws (dropout) depends on the trial alone
+        # what a layer draws (dropout) depends on the trial alone
+        with environment.modes_kept(), seeded("layers", trial.seed):
             data = image_sets.of_task(trial.task, trial.datasets)
             environment.reset_peak_memory(where.device)
             trained = trained_networks(trial, where, data)
