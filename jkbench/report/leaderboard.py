@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from jkbench.records.select import Chosen
-from jkbench.report import accuracy_figure, analysis, transfer_figure
+from jkbench.report import accuracy_figure, across, analysis, transfer_figure
 from jkbench.report.caption import provenance
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
 from jkbench.report.grid import Grid
@@ -30,16 +30,19 @@ def write_leaderboard(folder: Path, pages: Iterable[Chosen], formats: Sequence[s
     written: list[Path] = []
     rows = {}
     # one at a time: many records of several tasks need not fit into memory together
-    for files, name, row in map(partial(_write_page, folder, formats), pages):
+    for files, name, row, scores in map(partial(_write_page, folder, formats), pages):
         written += files
-        rows[name] = row
-    return written + write(folder, index([rows[name] for name in sorted(rows)]), formats)
+        rows[name] = row, scores
+    lines, every = [rows[name][0] for name in sorted(rows)], [rows[name][1] for name in sorted(rows)]
+    return written + write(folder, index(lines, across.section(every)), formats)
 
 
-def _write_page(folder: Path, formats: Sequence[str], chosen: Chosen) -> tuple[list[Path], str, tuple[Words, ...]]:
-    """Write a task's page: its files, the task's name, and its line in the index."""
+def _write_page(
+    folder: Path, formats: Sequence[str], chosen: Chosen
+) -> tuple[list[Path], str, tuple[Words, ...], across.Scored]:
+    """Write a task's page: its files, the task's name, its line in the index, and what is compared over tasks."""
     page = compose(chosen)
-    return write(folder, document(page), formats), page.name, _summary(page)
+    return write(folder, document(page), formats), page.name, _summary(page), across.scored(page)
 
 
 def document(page: Page) -> Document:
@@ -80,7 +83,7 @@ def _summary(page: Page) -> tuple[Words, ...]:
     )
 
 
-def index(rows: Sequence[tuple[Words, ...]]) -> Document:
+def index(rows: Sequence[tuple[Words, ...]], over_tasks: Section | None = None) -> Document:
     """The folder's README: a line a task, and how to read its page."""
     heads = ["task", "version", "records", "seeds", "methods", "problems", "best, or not distinguishable from it"]
     reading = [
@@ -101,6 +104,7 @@ def index(rows: Sequence[tuple[Words, ...]]) -> Document:
         COMMAND,
         (
             table(heads, rows, left=(0, len(heads) - 1)),
+            over_tasks or "",
             Section("How to read the tables", (Bullets(tuple(map(rich, reading))),)),
             "`jkbench leaderboard` generates every page from the records; no number is typed by hand.",
         ),

@@ -1,0 +1,104 @@
+"""Rows over several data sets: mean ranks, the middle half of all scores, and which ranks can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from jkbench.report.document import Drawing, Entry, Section, table
+from jkbench.report.page import Page
+from jkbench.report.wording import code, listed, measured
+from jkbench.statistics import CriticalDifference, critical_difference, interquartile_mean, mean_ranks, panel
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The accuracies of one page by row, (columns, seeds) each, and its data set."""
+
+    dataset: str
+    rows: dict[str, Scores]
+
+
+def scored(page: Page) -> Scored:
+    """What the index needs of a page: its ranked rows without further parameters."""
+    grid = page.grid
+    labels = [label for label in (grid.rows[0].labels if grid.rows else ()) if "[" not in label]
+    return Scored(
+        page.task.target.dataset,
+        {label: np.concatenate([grid.matrix([label], column) for column in grid.columns]) for label in labels},
+    )
+
+
+def families(every: Sequence[Scored]) -> tuple[list[str], dict[str, Scores]]:
+    """The rows and data sets that are compared, (rows, columns, seeds) each: regimes of one data set are one family."""
+    labels, names = sorted({row for each in every for row in each.rows}), sorted({each.dataset for each in every})
+    has = {(row, each.dataset) for each in every for row, x in each.rows.items() if not np.isnan(x).all()}
+    if not has:
+        return [], {}
+    inside, columns = panel([[1.0 if (row, name) in has else np.nan for name in names] for row in labels])
+    rows = [row for row, taken in zip(labels, inside, strict=True) if taken]
+    found: dict[str, Scores] = {}
+    for name in [name for name, taken in zip(names, columns, strict=True) if taken]:
+        of_data = [each.rows for each in every if each.dataset == name and each.rows.keys() >= set(rows)]
+        tables = [np.array([task[row] for row in rows]) for task in of_data]
+        tables = [x[:, ~np.isnan(x).all(axis=2).any(axis=0)] for x in tables]  # columns that every row has
+        seeds = min((x.shape[2] for x in tables if x.size), default=0)
+        if seeds:
+            x = np.concatenate([x[:, :, :seeds] for x in tables if x.size], axis=1)
+            x = x[:, :, ~np.isnan(x).any(axis=(0, 1))]
+            found |= {name: x} if x.size else {}
+    return rows, found
+
+
+def section(every: Sequence[Scored]) -> Section | None:
+    """The section of the index; None where fewer than three rows or two data sets can be compared."""
+    rows, found = families(every)
+    if len(rows) < 3 or len(found) < 2:
+        return None
+    of_family = {name: mean_ranks(x) for name, x in found.items()}
+    difference = critical_difference(np.array([[-rank.mean for rank in ranks] for ranks in of_family.values()]).T)
+    lines: list[list[str | Entry]] = []
+    for at in np.argsort(difference.mean_ranks, kind="stable"):
+        middle = interquartile_mean([x[at] for x in found.values()], np.random.default_rng(0))
+        span = (
+            "" if middle.low is None or middle.high is None else f" [{100 * middle.low:.1f}, {100 * middle.high:.1f}]"
+        )
+        ranks = [measured(of_family[name][at]) for name in found]
+        lines.append(
+            [code(rows[at]), *ranks, Entry(f"{difference.mean_ranks[at]:.2f}"), f"{100 * middle.value:.1f}{span}"]
+        )
+    heads = ["method", *(f"mean rank, {name}" for name in found), "over data sets", "interquartile mean in %"]
+    note = (
+        f"Rows that {listed(found)} share; regimes and tasks of one data set are one family. Ranks within a data set: "
+        "± 95 % over seeds. Interquartile mean: of the middle half of all accuracies. With so few data sets ranks over "
+        f"them that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; Friedman: "
+        f"p = {difference.p:.2g})."
+    )
+    said = "Mean ranks over data sets; a bar joins methods that cannot be told apart"
+    drawing = Drawing("across", said, lambda: draw(rows, difference))
+    return Section("Over all data sets", (table(heads, lines, notes=[note]), drawing))
+
+
+def draw(rows: Sequence[str], found: CriticalDifference) -> Figure:
+    """A critical-difference diagram: a mark a row at its mean rank, a bar a set that cannot be told apart."""
+    order = np.argsort(found.mean_ranks, kind="stable")
+    figure = Figure(figsize=(7.5, 0.3 * len(rows) + 0.25 * len(found.cliques) + 1.0), layout="constrained")
+    panel = figure.subplots()
+    for place, at in enumerate(order):
+        panel.plot([found.mean_ranks[at]] * 2, [0, -1 - place], color="#aaaaaa", linewidth=0.8, zorder=1)
+        panel.plot(found.mean_ranks[at], -1 - place, "o", color="#0072B2")
+        panel.annotate(f"  {rows[at]}", (found.mean_ranks[at], -1 - place), va="center")
+    for bar, clique in enumerate(found.cliques):
+        ends = [found.mean_ranks[at] for at in clique]
+        panel.plot([min(ends), max(ends)], [0.5 + 0.5 * bar] * 2, color="black", linewidth=3)
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
+    panel.margins(x=0.2)
+    panel.set_xlabel(f"mean rank over data sets; told apart from a difference of {found.difference:.2f}")
+    return figure

@@ -1,0 +1,35 @@
+"""Rows over several data sets: regimes of one data set are one family."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from jkbench.report.across import Scored, families, section
+
+
+def page(dataset: str, seed: int, rows: str = "abc") -> Scored:
+    generator = np.random.default_rng(seed)
+    return Scored(dataset, {row: generator.normal(0.5 + 0.1 * place, 0.05, (2, 6)) for place, row in enumerate(rows)})
+
+
+def test_tasks_of_one_data_set_are_one_family_with_ranks_by_hand() -> None:
+    pages = [page("digits", 1), page("digits", 2), page("flowers", 3)]
+    rows, found = families(pages)
+    assert rows == ["a", "b", "c"]
+    assert {name: x.shape for name, x in found.items()} == {"digits": (3, 4, 6), "flowers": (3, 2, 6)}
+    made = section(pages)
+    assert made is not None
+    table = made.blocks[0]
+    ranks = {name: stats.rankdata(-x, axis=0).mean(axis=(1, 2)) for name, x in found.items()}
+    overall = stats.rankdata([ranks["digits"], ranks["flowers"]], axis=1).mean(axis=0)
+    assert [float(str(row[3].text)) for row in table.rows] == pytest.approx(sorted(overall), abs=0.005)
+    middle = np.concatenate([found[name][2].reshape(-1) for name in found])
+    assert str(table.rows[0][4].text).startswith(f"{100 * stats.trim_mean(middle, 0.25):.1f} [")
+
+
+def test_rows_or_data_sets_that_are_too_few_have_no_section() -> None:
+    assert section([page("digits", 1)]) is None
+    assert section([page("digits", 1, "ab"), page("flowers", 2, "ab")]) is None
+    assert section([]) is None
