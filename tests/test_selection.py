@@ -24,18 +24,25 @@ SELECTED = {
 }
 
 
+WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)
+GRIDS = {"jac": WEIGHTS, "attention": WEIGHTS, "norm": WEIGHTS, "sigma": (0.1, 0.2, 0.3, 0.6, 1.0)}
+"""The candidates of studies/selection.sh."""
 TASKS = {name: tasks.load(name) for name in ("digits-fewshot", "digits-transfer")}
 CHOSEN = [(name, method) for name, task in TASKS.items() for method in task.methods]
 
 
 def candidates(task: tasks.Task, method: str, index: Index) -> dict[float, list[float]]:
-    """Validation accuracies by value of the method's selected parameter; all other parameters are the defaults."""
+    """Validation accuracies by value of the method's selected parameter; all other parameters are the defaults.
+
+    Configurations that `jkbench tune` tried are no candidates: they are other values.
+    """
     name = SELECTED[method]
     usual = parameters.validate(index.methods()[method], {})
     found: dict[float, list[float]] = defaultdict(list)
     for record in Store(ROOT / "leaderboard").read(task.name).records.values():
-        if record.method == method and record.split == "validation" and currency(task, index)(record):
-            assert {**record.parameters, name: usual[name]} == usual
+        if record.method != method or record.split != "validation" or not currency(task, index)(record):
+            continue
+        if {**record.parameters, name: usual[name]} == usual and record.parameters[name] in GRIDS[name]:
             found[record.parameters[name]].append(record.metrics["accuracy"])
     return found
 
