@@ -130,7 +130,7 @@ def block(
     """The page of all methods that were tuned, with their own defaults or with what tuning chose."""
     is_current, text = currency(task, index), "every method has its own defaults; nothing was chosen."
     if origin == "tuned":
-        text = f"every row has the best of {choices.budget} configurations. {choices.in_words}"
+        text = f"every row with a parameter to tune has the best of {choices.budget} configurations. {choices.in_words}"
     records = [
         record.model_copy(update={"label": record.method})
         for record in loaded.records.values()
