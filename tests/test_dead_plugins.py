@@ -14,6 +14,7 @@ from user_folder import METHOD
 from jkbench import planning
 from jkbench.errors import UserError
 from jkbench.execute import Machine, backends
+from jkbench.execute.backends import processes
 from jkbench.plugins.describe import read
 from jkbench.plugins.discovery import discover
 from jkbench.plugins.loading import load
@@ -42,9 +43,10 @@ def method(statement: str) -> str:
 
 
 def test_a_loss_that_ends_its_process_or_hangs_is_a_record_and_the_run_goes_on(
-    work: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one job, where the deadly one comes last: the command has to end with 1 and a record of each."""
+    monkeypatch.setattr(processes, "START", 20.0)  # of the limit's own minute
     for name, statement in {
         "exits": "import sys; sys.exit(0)", "quits": "import os; os._exit(0)", "segfaults": SEGFAULT, "hangs": HANG
     }.items():  # fmt: skip

@@ -39,8 +39,9 @@ def remove(what: str, task_name: str | None, folder: Path, yes: bool) -> None:
         )
     for name, ids in found.items():
         click.echo(f"{name}: {len(ids)} records of {what}")
-    if not yes:
-        click.confirm("remove them?", abort=True)
+    if not yes and not click.confirm("remove them?"):
+        click.echo("nothing was removed")
+        return
     for name, ids in found.items():
         store.remove(name, ids)
     click.echo(f"removed {sum(map(len, found.values()))} records")
