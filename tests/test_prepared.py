@@ -93,7 +93,7 @@ WRONG = [
     ({"test_labels": None}, "has no test_labels"),
     ({"train_images": SPLITS["train"].images[:, :, :, 0]}, "images are uint8 (30, 4, 4)"),
     ({"train_images": SPLITS["train"].images.astype(np.float32)}, "images are float32"),
-    ({"train_labels": SPLITS["train"].labels + 1}, "split 'train': labels lie in 1..3"),
+    ({"train_labels": SPLITS["train"].labels + 1}, "split 'train': labels are 1 to 3"),
     ({"train_images": np.uint8(3)}, "split 'train': images are uint8 ()"),
     ({"train_labels": np.int64(3)}, "split 'train': labels are int64 ()"),
     ({"train_labels": SPLITS["train"].labels[:5]}, "5 labels for 30 images"),
