@@ -143,6 +143,21 @@ def test_a_mode_of_torch_that_a_plugin_leaves_reaches_no_other_trial(
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("images", ["program.cache._images", "batches.images"])
+def test_images_that_numpy_writes_into_reach_no_other_trial(
+    index: Index, references: Path, tmp_path: Path, images: str
+) -> None:
+    """Torch counts no version of such a write."""
+    expected = clean(index, references, tmp_path / "clean")
+    text = SPOILER.replace("STATEMENT", "pass")
+    (tmp_path / "mine.py").write_text(f"{text}        loop.{images}.images.numpy()[:] = 0\n")
+    for shots in (4, "full"):
+        made = replace(small.trial(discover([tmp_path]), "mine"), shots=shots)  # type: ignore[arg-type]
+        assert run(made, small.where(references)).status == "ok"
+    after = clean(index, references, tmp_path / "new")
+    assert (after.metrics, after.curves) == (expected.metrics, expected.curves)
+
+
 def test_a_trial_that_only_reads_its_teacher_leaves_it_as_it_was(index: Index, references: Path) -> None:
     """The check itself: a loss that reads every signal passes it."""
     for name in ("jacobian", "attention-jacobian", "noise", "jacobian[rows=projection]"):

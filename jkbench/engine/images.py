@@ -171,8 +171,6 @@ def on_device(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.
     mean, std = (statistic.to(device) for statistic in normalisation)
     labels = torch.from_numpy(split.labels).long().to(device)
     fits = int(np.prod(split.shape)) <= room(device)
-    if fits and split.at is None and device.type == "cpu" and split.stored.flags.writeable:
-        return ImageSet(_channels_first(split.stored), labels, mean, std)  # nothing is copied
     if fits:
         images = split.images
         images = np.array(images) if images is split.stored else images
@@ -183,14 +181,14 @@ def on_device(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.
 def streamed(split: Split, normalisation: tuple[Tensor, Tensor], device: torch.device) -> ImageSet:
     """A split that stays where it is stored: `ImageSet.read` brings images to the device.
 
-    A memory map is opened again, so that a write into it reaches no other set of images.
+    A memory map is opened again, another array is copied: a write into it reaches no other set of images.
     """
     mean, std = (statistic.to(device) for statistic in normalisation)
     labels = torch.from_numpy(split.labels).long().to(device)
     stored = split.stored
     if isinstance(stored, np.memmap) and isinstance(stored.base, mmap.mmap) and stored.filename is not None:
         stored = np.memmap(stored.filename, stored.dtype, "c", stored.offset, stored.shape)
-    elif not stored.flags.writeable:
+    else:
         stored = stored.copy()
     at = None if split.at is None else torch.from_numpy(split.at)
     return ImageSet(_channels_first(stored), labels, mean, std, at, stored)
