@@ -65,7 +65,7 @@ def test_of_one_trial_at_home_and_beside_the_better_record_counts(tmp_path: Path
 
 def test_a_task_that_is_kept_beside_is_found(tmp_path: Path) -> None:
     home, beside = tmp_path / "home", tmp_path / "beside"
-    text = (tasks.FOLDER / "digits-fewshot.toml").read_text().replace('"digits-fewshot"', '"digits-mine"')
+    text = tasks.builtin()["digits-fewshot"].read_text().replace('"digits-fewshot"', '"digits-mine"')
     (beside / "tasks").mkdir(parents=True)
     (beside / "tasks/digits-mine.toml").write_text(text)
     Store(beside).put(mine(tasks.load(str(beside / "tasks/digits-mine.toml"))))
@@ -107,11 +107,11 @@ def test_a_trial_that_is_done_beside_is_done(tmp_path: Path, capsys: pytest.Capt
     before = state(beside)
     words = ["--methods", "distill,jacobian", "--task", FEWSHOT.name, "--leaderboard", str(home)]
     assert ended("plan", *words) == 0
-    assert "0 are there, 40 to run" in capsys.readouterr().out
+    assert "0 are there, 48 to run" in capsys.readouterr().out
     assert ended("plan", *words, "--beside", str(beside)) == 0
-    assert "40 are there, 0 to run" in capsys.readouterr().out
+    assert "48 are there, 0 to run" in capsys.readouterr().out
     assert ended("run", *words, "--beside", str(beside)) == 0
-    assert "40 are there, 0 to run" in capsys.readouterr().err
+    assert "48 are there, 0 to run" in capsys.readouterr().err
     assert state(beside) == before
     assert (home / "teachers" / network.name).read_bytes() == network.read_bytes()
     assert not list((home / "records").rglob("*.jsonl"))

@@ -175,6 +175,7 @@ def test_a_named_file_is_the_teacher_whatever_is_kept_of_its_architecture(folder
     for seed in (0, 1):
         weights(folder / "own.safetensors", seed)
         teachers._hash_of_file.cache_clear()
+        teachers._recipe.cache_clear()
         task = load_task("colours.toml")
         made = teachers.of_task(task, datasets)
         assert made is not None

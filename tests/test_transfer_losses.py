@@ -127,7 +127,7 @@ def test_a_jacobian_term_moves_the_first_layer(index: Index, references: Path, n
     loop, method, student, _ = small.loop_of(small.trial(index, name, "transfer"), references)
     student.double()
     batch = loop.batch(0)
-    batch = replace(batch, x=batch.x.double())
+    batch = replace(batch, x=batch.x.double(), shown=None)
     first = next(module for module in student.modules() if isinstance(module, nn.Conv2d)).weight
 
     def term() -> Tensor:

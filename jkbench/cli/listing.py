@@ -66,7 +66,7 @@ def _dataset(source: Any) -> dict[str, Any]:
 
 
 def _tasks() -> list[dict[str, Any]]:
-    from jkbench.tasks.task import builtin
+    from jkbench.tasks import builtin
 
     found = []
     for path in builtin().values():

@@ -24,12 +24,12 @@ from pydantic import (
 
 from jkbench import hashing
 from jkbench.errors import Collector, UserError, unknown
+from jkbench.tasks import builtin
 from jkbench.tasks.families import FAMILIES, Family, Part
 from jkbench.tasks.shots import Shots
 
 Parameters = dict[str, Any]
 
-FOLDER = Path(__file__).parent
 NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 # Raised when a change to the engine or the mathematics changes numbers: records of another revision are not reused.
@@ -290,11 +290,6 @@ class Task(_Model):
         """The parameter sets that this task gives ``method``: one, or as many as it has rows."""
         given = self.methods.get(method, {})
         return list(given) if isinstance(given, list) else [given]
-
-
-def builtin() -> dict[str, Path]:
-    """The tasks that come with the suite, by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
 def load(name: str) -> Task:
