@@ -48,7 +48,8 @@ def modes_kept() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(exact)
+        if torch.are_deterministic_algorithms_enabled() != exact:  # setting it imports the compiler
+            torch.use_deterministic_algorithms(exact)
         if torch.get_default_device() != place:
             torch.set_default_device(place)
 
