@@ -72,6 +72,7 @@ ATTACKS = [
         " for p in m.parameters() if not p.requires_grad]",
         CHANGED,
     ),
+    ("loop.teacher.head.bias.add_(1.0); raise SystemExit(0)", CHANGED),
     ("[i.images.zero_() for i in held(loop, teacher) if type(i).__name__ == 'ImageSet']", "training images"),
 ]
 
@@ -153,7 +154,9 @@ def test_images_that_numpy_writes_into_reach_no_other_trial(
     (tmp_path / "mine.py").write_text(f"{text}        loop.{images}.images.numpy()[:] = 0\n")
     for shots in (4, "full"):
         made = replace(small.trial(discover([tmp_path]), "mine"), shots=shots)  # type: ignore[arg-type]
-        assert run(made, small.where(references)).status == "ok"
+        spoiled = run(made, small.where(references, cache=tmp_path / "new"))
+        assert spoiled.status == "failed"
+        assert "changed its training images" in (spoiled.message or "")
     after = clean(index, references, tmp_path / "new")
     assert (after.metrics, after.curves) == (expected.metrics, expected.curves)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -38,6 +39,17 @@ class ImageSet:
     std: Tensor
     at: Tensor | None = None
     stored: NDArray[np.uint8] | None = None
+    _mark: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_mark", self._checksum())
+
+    def _checksum(self) -> int:
+        """Of images and labels in main memory; 0 of others. NumPy's writes raise no version of torch's."""
+        if self.images.device.type != "cpu" or isinstance(self.stored, np.memmap):
+            return 0
+        pixels = np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())  # no copy: channels are last
+        return zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(pixels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +79,7 @@ class ImageSet:
     @property
     def written(self) -> bool:
         """Whether something wrote into images or labels in place since they were read."""
-        return bool(self.images._version or self.labels._version)
+        return bool(self.images._version or self.labels._version) or self._mark != self._checksum()
 
     def parts(self, size: int | None = None) -> Iterator[bytes]:
         """All pixels, image by image and channel by channel, in parts: for a hash."""

@@ -70,7 +70,7 @@ def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     environment.trim()  # memory that loading took
     try:
         ready.method.fit(loop)
-    except Exception:
+    except (Exception, SystemExit):
         ready.check_unchanged()  # the cause, where it is one
         raise
     ready.check_unchanged()
