@@ -49,7 +49,7 @@ class ImageSet:
         if self.images.device.type != "cpu" or isinstance(self.stored, np.memmap):
             return 0
         pixels = np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())  # no copy: channels are last
-        return zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(pixels))
+        return zlib.crc32(self.labels.numpy().data, zlib.crc32(pixels.data))
 
     def __len__(self) -> int:
         return len(self.labels)
