@@ -1,7 +1,7 @@
 """Random views of a batch of images, as tensor code on the images' device.
 
 The draws are made on the host, from a stream that the seed and the step decide: all methods see the same views, and
-a training that is gone on from sees what it would have seen.
+a resumed training sees the same views.
 """
 
 from __future__ import annotations

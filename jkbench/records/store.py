@@ -166,7 +166,7 @@ class Store:
     def fold(self, task: str) -> RecordSet[Record]:
         """Move what is in flight into the canonical files; all records of the task, those beside too.
 
-        A file with a line that is no record is left as it is, with its in-flight records beside it, until somebody
+        A file with an unreadable line is left as it is, with its in-flight records beside it, until somebody
         mends it: the result says where. Nothing readable is ever dropped.
         """
         whole = RecordSet[Record]()
@@ -184,7 +184,7 @@ class Store:
         return whole
 
     def remove(self, task: str, ids: Collection[str]) -> None:
-        """Take records out of this folder, by their ids. `UserError` where a file of theirs holds what is no record."""
+        """Remove records of this folder, by their ids. `UserError` where one of their files has an unreadable line."""
         with locked(self.inflight / ".lock"):
             for path in sorted((self.inflight / task).glob("*/*.json")):
                 if path.stem in ids:

@@ -53,7 +53,7 @@ def keep(task: Task, text: str, folder: Path) -> None:
     """Keep a task that is not the suite's beside its records, so that their table can be made from them alone."""
     kept = folder / "tasks" / f"{task.name}.toml"
     if task.name not in tasks.builtin() and not kept.is_file():
-        # where a user keeps weights is no part of the task (nor of its protocol), and may hold a user's name
+        # the path of weights is not part of the task or its protocol, and may contain a user's name
         write_atomically(kept, re.sub(r',?\s*\bweights\s*=\s*("[^"\n]*"|\'[^\'\n]*\')', "", text))
 
 
