@@ -79,9 +79,8 @@ def test_the_readme_s_third_finding_is_what_the_records_say():
         found = gains("digits-transfer", label)
         assert all(found[shots][0] + found[shots][1] < 0 for shots in (5, 10, 50)), (label, found)
     tuned = tidy(shown("digits-transfer", "tuned")).query("metric == 'accuracy'").set_index(["label", "shots"])
-    gain, half = 100 * tuned["gain"], 100 * tuned["gain_half_width"]
-    assert all(abs(gain["lwf", shots]) < half["lwf", shots] for shots in (1, 5, 10, 50))
-    assert f"`noise` gains {gain['noise', 10]:.1f} ± {half['noise', 10]:.1f} points at ten" in " ".join(README.split())
+    assert with_teacher < set(tuned.index.get_level_values("label"))
+    assert not any(tuned["gain_p"] < 0.05)
 
 
 def test_the_readme_is_at_most_700_words():
