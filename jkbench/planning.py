@@ -13,10 +13,12 @@ from jkbench.plugins import parameters as plugin_parameters
 from jkbench.plugins.describe import Plugin
 from jkbench.plugins.discovery import Index
 from jkbench.tasks.shots import Shots, SplitName, per_class
-from jkbench.tasks.task import Task
+from jkbench.tasks.task import Task, Training
 
 Own = Callable[[Plugin, Shots], dict[str, Any]]
 """A method's parameters in a regime."""
+Lengths = Callable[[Plugin, Shots], int | None]
+"""A method's steps in a regime, where the budget is time; None where its cost is not known."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class Trial:
     shots: Shots
     seed: int
     split: SplitName = "test"
+    steps: int | None = None
+    """Where they are not the task's: its budget is time."""
+
+    @property
+    def training(self) -> Training:
+        """How its student is trained."""
+        training = self.task.student.training
+        return training if self.steps is None else training.lasting(self.steps)
 
     @property
     def name(self) -> str:
@@ -64,8 +74,10 @@ def make(
     seeds: Sequence[int] | None = None,
     split: SplitName = "test",
     own: Own | None = None,
+    lengths: Lengths | None = None,
 ) -> Plan:
-    """The plan of a command; ``own`` says which parameters a method has where they are not the task's.
+    """The plan of a command; ``own`` says which parameters a method has where they are not the task's, ``lengths``
+    how many steps.
 
     One `UserError` tells every misspelt name and wrong value.
     """
@@ -94,21 +106,22 @@ def make(
                         excluded[name] = reason
             if not any(rows.values()) and not problems.problems:
                 problems.add(UserError(f"none of these methods runs on {task.name}", "jkbench list names their tasks"))
-    return of_rows(task, datasets, rows, range(task.seeds) if seeds is None else seeds, split, excluded)
+    return of_rows(task, datasets, rows, range(task.seeds) if seeds is None else seeds, split, excluded, lengths)
 
 
 def of_rows(
     task: Task, datasets: dict[str, Plugin], rows: Mapping[Shots, Sequence[Row]], seeds: Sequence[int],
-    split: SplitName, excluded: Mapping[str, str] | None = None,
+    split: SplitName, excluded: Mapping[str, str] | None = None, lengths: Lengths | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of these rows, regime by regime."""
-    trial_id = trial_ids(task, datasets)
-    trials = [
-        Trial(trial_id(row.plugin, row.parameters, regime, seed, split), task, row, datasets, regime, seed, split)
-        for regime, there in rows.items()
-        for seed in seeds
-        for row in there
-    ]
+    trial_id, trials = trial_ids(task, datasets), []
+    for regime, there in rows.items():
+        steps = {row.plugin.name: lengths(row.plugin, regime) if lengths else None for row in there}
+        for seed in seeds:
+            for row in there:
+                length = steps[row.plugin.name]
+                named = trial_id(row.plugin, row.parameters, regime, seed, split, length)
+                trials.append(Trial(named, task, row, datasets, regime, seed, split, length))
     every = [row for there in rows.values() for row in there]
     return Plan(task, [row for at, row in enumerate(every) if row not in every[:at]], trials, dict(excluded or {}))
 
@@ -205,7 +218,7 @@ def _rows(plugin: Plugin, task: Task, given: dict[str, Any], own: dict[str, Any]
 
 def trial_ids(
     task: Task, datasets: Mapping[str, Plugin]
-) -> Callable[[Plugin, dict[str, Any], Shots, int, SplitName], str]:  # fmt: skip
+) -> Callable[[Plugin, dict[str, Any], Shots, int, SplitName, int | None], str]:  # fmt: skip
     """What names the trials of a task: the hash of everything that decides a trial's numbers.
 
     The task's protocol includes the teacher's recipe.
@@ -216,8 +229,12 @@ def trial_ids(
         "datasets": {name: plugin.code for name, plugin in datasets.items()},
     }
 
-    def trial_id(method: Plugin, parameters: dict[str, Any], shots: Shots, seed: int, split: SplitName) -> str:
-        own = {"method": method.name, "code": method.code, "parameters": parameters}
+    def trial_id(
+        method: Plugin, parameters: dict[str, Any], shots: Shots, seed: int, split: SplitName, steps: int | None = None
+    ) -> str:
+        own: dict[str, Any] = {"method": method.name, "code": method.code, "parameters": parameters}
+        if steps is not None:
+            own["steps"] = steps
         return hashing.of_value({**shared, **own, "shots": shots, "seed": seed, "split": split})
 
     return trial_id

@@ -89,6 +89,10 @@ settings = click.option(
     "--set", "settings", multiple=True, metavar="FIELD=VALUE",
     help="Change a field of the task (student.training.steps=50); the result is another task. Repeatable.",
 )  # fmt: skip
+budget = click.option(
+    "--budget", type=click.Choice(["steps", "time"]), default="steps", show_default=True,
+    help="What all methods get alike. time is another task, and needs `jkbench profile --keep`.",
+)  # fmt: skip
 executor = click.option(
     "--executor", default="processes", show_default=True, metavar="NAME", help="What runs trials: processes or serial."
 )
@@ -106,7 +110,9 @@ def _together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-planning = _together(methods, task(), shots, seeds, settings, plugins, leaderboard_folder, beside, split, origin)
+planning = _together(
+    methods, task(), shots, seeds, settings, budget, plugins, leaderboard_folder, beside, split, origin
+)
 """What says which trials are meant."""
 resources = _together(device, jobs, threads, timeout, executor, in_process)
 """How they are run."""
@@ -163,6 +169,7 @@ def make_plan(
     settings: tuple[str, ...] = (),
     beside: Sequence[Path] = (),
     origin: Any = "task",
+    budget: str = "steps",
     **others: Any,
 ) -> Planned:
     """The plan of a command line; all that is wrong with it is told at once."""
@@ -177,7 +184,7 @@ def make_plan(
         with problems.caught():
             numbers = parse_seeds(seeds)
         with problems.caught():
-            changed = changes.parse(settings)
+            changed = changes.parse((*settings, "budget=time") if budget == "time" else settings)
         with problems.caught():
             planned = application.make_plan(
                 task_name, methods, regimes, numbers, split, plugins, folder, changed, beside, origin

@@ -20,24 +20,32 @@ from jkbench.tasks.shots import per_class
 @options.task()
 @options.methods
 @options.shots
+@options.settings
+@options.budget
 @options.plugins
 @options.leaderboard_folder
 @options.device
 @options.threads
 @options.as_json
-def profile(folder: Path, device: str, threads: int, as_json: bool, **words: Any) -> None:
+@click.option("--keep", is_flag=True, help="Keep the costs of every regime: equal time (--budget time) reads them.")
+def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, **words: Any) -> None:
     """Measure one step of each method.
 
     Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
     by default. The methods take turns, after warm-up.
     """
     from jkbench.execute import Machine, backends, work
+    from jkbench.execute.run import keep_costs
 
     resources = options.make_resources(device, threads=threads)
-    plan = options.make_plan(folder=folder, seeds="1", **words).plan
+    planned = options.make_plan(folder=folder, seeds="1", **words)
+    plan = planned.plan
     first = [trial for trial in plan.trials if trial.shots == plan.trials[0].shots]
     machine = Machine(folder.resolve(), device=device, threads=threads)
     with backends.start(threads=resources.threads) as workers:
+        if keep:
+            click.echo(f"costs kept in {keep_costs(planned, workers, machine)}")
+            return
         limits, costs, name = workers.call(work.profile, first, machine)
     if as_json:
         click.echo(

@@ -142,16 +142,16 @@ def make_ready(
         store = partial(signal_store, cache, task, data, teacher, device)
         signals = SignalCache(teacher.copy, whole, setting, store(pool), chosen)
         taught = teaching(teacher.copy, scored, setting, store(trial.split))
-    batches = Batches(train, task.student.training, trial.seed)
+    batches = Batches(train, trial.training, trial.seed)
     context = Context(
         subset=Subset(train.labels.clone(), None if signals is None else partial(_everywhere, signals)),
         origin=once(partial(_origin, student, started)),
         fresh=lambda name: placed(build_student(data, _renamed(trial, name), method), device),
     )
-    step = Step(student, task.student.training, setting, method.inputs, context, lent, signals)
+    step = Step(student, trial.training, setting, method.inputs, context, lent, signals)
     if own := _own_modules(batches, step, method, trial.seed):
         context = replace(context, modules=own)
-        step = Step(student, task.student.training, setting, method.inputs, context, lent, signals)
+        step = Step(student, trial.training, setting, method.inputs, context, lent, signals)
     subset_hash = image_sets.pixel_hash(taken, train)
     return Ready(
         trial=trial,

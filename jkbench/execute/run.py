@@ -21,7 +21,7 @@ from jkbench.files import cache_folder
 from jkbench.planning import Plan, Trial
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index, discover
-from jkbench.records import choices, teachers
+from jkbench.records import choices, costs, teachers
 from jkbench.records import tasks as recorded_tasks
 from jkbench.records.choices import Origin
 from jkbench.records.claims import claimed
@@ -103,7 +103,8 @@ def make_plan(
         if index is not None and found is not None:
             with problems.caught():
                 own = choices.of_origin(origin, found, folder, *beside)
-                made = planning.make(found, index, methods, shots, seeds, split, own)
+                lengths = costs.lengths(found, folder, *beside)
+                made = planning.make(found, index, methods, shots, seeds, split, own, lengths)
                 return Planned(made, index, text, Store(folder, beside))
     raise AssertionError("a plan that is not made is refused")
 
@@ -118,8 +119,36 @@ def _plugin_files(methods: str) -> tuple[list[Path], str]:
     return files, methods
 
 
+def keep_costs(planned: Planned, workers: Workers, machine: Machine) -> Path:
+    """Measure the steps of a plan's methods in each of its regimes, and keep their costs; the file."""
+    plan, folder = planned.plan, planned.store.folder
+    recorded_tasks.keep(plan.task, planned.task_text, folder)
+    for shots in dict.fromkeys(trial.shots for trial in plan.trials):
+        trials = [trial for trial in plan.trials if trial.shots == shots]
+        _, (plain, *found), name = workers.call(work.profile, trials, machine)
+        measured: dict[str, costs.StepRatio] = {}
+        for trial, cost in zip(trials, found, strict=True):
+            method, ratio = trial.row.plugin, cost.milliseconds / plain.milliseconds
+            there = measured.get(method.name)  # of several rows the dearest
+            if there is None or ratio > there.ratio:
+                measured[method.name] = costs.StepRatio(code=method.code, ratio=round(ratio, 4), machine=name)
+        file = costs.add(plan.task, folder, shots, measured)
+    return file
+
+
+def check_budget(plan: Plan) -> None:
+    """Refuse trials of equal time whose cost was not measured: `UserError`."""
+    unknown_cost = [trial for trial in plan.trials if plan.task.budget and trial.steps is None]
+    if unknown_cost:
+        names = ",".join(sorted({trial.row.plugin.name for trial in unknown_cost}))
+        regimes = ",".join(dict.fromkeys(str(trial.shots) for trial in unknown_cost))
+        hint = f"jkbench profile --task {plan.task.name} --methods {names} --shots {regimes} --keep"
+        raise UserError(f"{plan.task.name}: the cost of a step is not known of {names}", hint)
+
+
 def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
     """Refuse a plan that `run` would refuse: `UserError`. A sentence about what cannot be checked here, or nothing."""
+    check_budget(planned.plan)
     try:
         if find_spec("torch") is None:
             raise ImportError
@@ -150,6 +179,7 @@ def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[st
     """
     plan, store = planned.plan, planned.store
     folder = store.folder
+    check_budget(plan)
     store.check_writable()
     teachers.bring(folder, store.folders[1:], plan.task, plan.trials[0].datasets)
     recorded_tasks.keep(plan.task, planned.task_text, folder)

@@ -55,7 +55,10 @@ def currency(task: Task, index: Index) -> Callable[[Outline], bool]:
         method = methods.get(record.method)
         if method is None or len(datasets) < len(names):
             return True
-        return record.id == trial_id(method, record.parameters, record.shots, record.seed, record.split)
+        if task.budget and record.cost is None:  # it failed before its first step
+            return True
+        steps = record.cost.steps if task.budget and record.cost else None
+        return record.id == trial_id(method, record.parameters, record.shots, record.seed, record.split, steps)
 
     return is_current
 

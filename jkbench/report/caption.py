@@ -34,7 +34,7 @@ def protocol(task: Task, grid: Grid, chosen: Collection[str] = ()) -> list[str]:
         _data(task, grid.every, grid.split),
         *_train_images(grid),
         *_networks(task, grid.every),
-        *_training(task),
+        *_training(task, grid.every),
     ]
     if task.selection:
         selection = " ".join(task.selection.split())
@@ -113,10 +113,30 @@ def _matched(matching: Matching) -> str:
     return f"Attention is matched at the student's {pairs} of the teacher{resized}."
 
 
-def _training(task: Task) -> list[str]:
+def _steps(task: Task, records: Sequence[Record]) -> list[str]:
+    """The steps of each row, where they differ because all get the same time."""
+    found: dict[str, set[int]] = {}
+    for record in records if task.budget else ():
+        if record.cost:
+            found.setdefault(record.label, set()).add(record.cost.steps)
+    steps = [f"{code(label)} {' or '.join(f'{n:,}' for n in sorted(there))}" for label, there in sorted(found.items())]
+    return [f"Steps: {', '.join(steps)}."] if steps else []
+
+
+_EQUAL = {
+    None: "Equal budget: at a seed all methods get the same images, initial student weights, order of batches and "
+    "steps.",
+    "time": "Equal time: at a seed all methods get the same images, initial student weights and order of batches, and "
+    "as many steps as fit into the time that the dearest of the methods profiled first takes for these; costs were "
+    "measured in turns on one machine.",
+}
+
+
+def _training(task: Task, records: Sequence[Record]) -> list[str]:
     sentences = [
         f"Training of every method: {task.student.training.describe()}.",
-        "Equal budget: at a seed all methods get the same images, initial student weights, order of batches and steps.",
+        _EQUAL[task.budget],
+        *_steps(task, records),
         "The number is the last epoch's, never the best on test.",
     ]
     sentences.append(f"Batch norm in the student's Jacobian pass: {_BATCH_NORM[task.matching.batch_norm]}.")

@@ -44,8 +44,9 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
     return sorted(single.values(), key=lambda r: r.sort_key), reasons
 
 
-def disagreements(records: Iterable[Record]) -> list[str]:
+def disagreements(task: Task, records: Iterable[Record]) -> list[str]:
     """A sentence for each thing that records of one table should share and do not; none when the table is sound."""
+    shared = {name: words for name, words in _PAIRED.items() if not (task.budget and name == "order")}
     by_place: dict[tuple[Shots, int], list[Record]] = defaultdict(list)
     by_label: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -54,14 +55,14 @@ def disagreements(records: Iterable[Record]) -> list[str]:
     found = []
     for (shots, seed), group in sorted(by_place.items(), key=lambda item: (size(item[0][0]), item[0][1])):
         place = f"{per_class(shots)}, seed {seed}"
-        for name, words in _PAIRED.items():
+        for name, words in shared.items():
             odd = _odd([r for r in group if r.pairing], attrgetter(f"pairing.{name}"))
             if odd:
                 found.append(f"{place}: the {words} of {odd} differ from the other methods'")
         odd = _odd(
             [r for r in group if not r.reference and r.status == "ok"], lambda r: r.cost.steps if r.cost else None
         )
-        if odd:
+        if odd and not task.budget:
             found.append(f"{place}: the number of steps of {odd} differs from the other methods'")
     for label, group in sorted(by_label.items()):
         if len({record.code for record in group}) > 1:

@@ -79,7 +79,7 @@ def compose(chosen: Chosen) -> Page:
         gains=analysis.gains(grid, task.baseline),
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
-        problems=[*left_out, *disagreements(records)],
+        problems=[*left_out, *disagreements(task, records)],
         name=chosen.name,
         choices=chosen.choices if chosen.origin == "tuned" else None,
     )

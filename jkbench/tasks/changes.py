@@ -68,5 +68,7 @@ def apply(text: str, base: str, settings: Mapping[str, Any]) -> tuple[str, str]:
             raise UserError(f"--set {path}: the task has no such field", HINT) from None
     name = name_of(base, settings)
     document["name"] = name
-    document["description"] = f"{base} with {', '.join(f'{path} = {value}' for path, value in settings.items())}."
+    changed = ", ".join(f"{path} = {value}" for path, value in settings.items())
+    document["title"] = f"{document.get('title', base)} ({changed})"
+    document["description"] = f"{base} with {changed}."
     return name, tomlkit.dumps(document)

@@ -116,6 +116,12 @@ class Training(_Model):
             raise ValueError("drop_at lies beyond the end of training")
         return self
 
+    def lasting(self, steps: int) -> Training:
+        """The same recipe over so many steps; the rate drops at the same share of them."""
+        before = self.steps or 0
+        drop = self.drop_at and (self.drop_at * steps // before or None)
+        return self.model_copy(update={"steps": steps, "drop_at": drop})
+
     def describe(self) -> str:
         """The recipe in a caption's words."""
         unit = "steps" if self.steps else "epochs"
@@ -225,7 +231,14 @@ class Task(_Model):
     tuning: Literal["task", "regime"] = Field(
         default="task", description="whether `tune` chooses a method's parameters once, or for each regime"
     )
+    budget: Literal["time"] | None = Field(
+        default=None,
+        description="time: the dearest method takes the training's steps, every other as many as fit into the same "
+        "time by the costs that `jkbench profile --keep` measured. By default all take the same steps",
+    )
     selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
+
+    _budgets = _as_before("budget")
 
     @field_validator("kind")
     @classmethod
@@ -250,6 +263,8 @@ class Task(_Model):
         for rule in self.family.rules:
             if rule.broken(held):
                 raise ValueError(rule.sentence)
+        if self.budget and self.student.training.steps is None:
+            raise ValueError("budget = time needs the length of the student's training in steps")
         if len(set(self.shots)) != len(self.shots):
             raise ValueError("shots names a regime twice")
         return self
