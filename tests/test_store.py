@@ -32,7 +32,7 @@ def several(count: int) -> list[Record]:
 
 @given(st.lists(st.integers(0, 65535)))
 def test_packed_labels_come_back(labels: list[int]) -> None:
-    assert unpack_labels(pack_labels(labels)) == labels
+    assert unpack_labels(pack_labels(labels)).tolist() == labels
 
 
 def test_packed_labels_are_small_and_bounded() -> None:

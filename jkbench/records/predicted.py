@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,14 @@ def right(record: Record) -> NDArray[np.bool_] | None:
     if data is None or record.predictions is None or accuracy is None:
         return None
     counts = data.scored_per_class or (data.scored_images // data.classes,) * data.classes
-    truth, predicted = np.repeat(np.arange(len(counts)), counts), np.array(unpack_labels(record.predictions))
+    truth, predicted = _truth(counts), unpack_labels(record.predictions)
     if len(truth) != len(predicted):
         return None
     found: NDArray[np.bool_] = truth == predicted
-    return found if abs(found.mean() - accuracy) < 0.5 / len(found) else None
+    return found if abs(np.count_nonzero(found) / len(found) - accuracy) < 0.5 / len(found) else None
+
+
+@lru_cache(maxsize=16)
+def _truth(counts: tuple[int, ...]) -> NDArray[np.int64]:
+    """The labels of a split with so many images of each class."""
+    return np.repeat(np.arange(len(counts)), counts)

@@ -12,6 +12,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jkbench.tasks.shots import Shots, SplitName, size
@@ -36,9 +38,14 @@ _RANGES = {
 _ROUNDING = 1e-6
 
 
+@lru_cache
+def _range_of(metric: str) -> tuple[float, float]:
+    return _RANGES.get(metric.partition("@")[0], (-float("inf"), float("inf")))
+
+
 def _in_range(metrics: dict[str, float]) -> dict[str, float]:
     for name, value in metrics.items():
-        low, high = _RANGES.get(name.partition("@")[0], (-float("inf"), float("inf")))
+        low, high = _range_of(name)
         if not low - _ROUNDING <= value <= high + _ROUNDING:
             raise ValueError(f"{name} {value:g} is not between {low:g} and {high:g}")
     return metrics
@@ -200,8 +207,7 @@ def pack_labels(labels: Sequence[int]) -> str:
     return base64.b64encode(zlib.compress(raw[0::2] + raw[1::2], 9)).decode()
 
 
-def unpack_labels(packed: str) -> list[int]:
-    """The inverse of `pack_labels`."""
-    raw = zlib.decompress(base64.b64decode(packed))
-    half = len(raw) // 2
-    return [low + 256 * high for low, high in zip(raw[:half], raw[half:], strict=True)]
+def unpack_labels(packed: str) -> NDArray[np.int64]:
+    """The inverse of `pack_labels`: (images,)."""
+    low, high = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8).reshape(2, -1)
+    return low + 256 * high.astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jkbench.records.predicted import right
+from jkbench.records.schema import Record
 from jkbench.report.grid import Cell, Column, Grid
 from jkbench.statistics import (
     Interval,
@@ -64,18 +66,18 @@ def ties(grid: Grid, column: Column) -> Ties:
 
 def step(grid: Grid, column: Column) -> float:
     """The least by which two accuracies of a column differ: one scored image; 0 where no record says how many."""
-    counts = {r.data.scored_images for label in grid.labels for r in grid.records(label, column.shots) if r.data}
-    return 1 / min(counts) if counts and column.metric.startswith("accuracy") else 0.0
+    images = grid.scored_images.get(column.shots)
+    return 1 / images if images and column.metric.startswith("accuracy") else 0.0
 
 
 def twins(grid: Grid) -> list[tuple[str, ...]]:
     """Groups of rows with the very same metrics in the very same trials, more than one: one computation, two names."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[object, list[str]] = {}
     for label in grid.labels:
         done = [r for shots in grid.shots for r in grid.records(label, shots) if r.status == "ok"]
         if len(done) > 1:
-            told = [(str(r.shots), r.seed, sorted(r.metrics.items())) for r in done]
-            groups.setdefault(repr(sorted(told)), []).append(label)
+            told = frozenset((r.shots, r.seed, frozenset(r.metrics.items())) for r in done)
+            groups.setdefault(told, []).append(label)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
@@ -85,13 +87,16 @@ def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
     for rows in grid.rows:
         family: dict[tuple[str, Column], NDArray[np.float64]] = {}
         base = grid.baseline(rows.kind, baseline)
+        of_base = {shots: masks(grid, base or "", shots) for shots in grid.shots}
         for label in rows.labels if base is not None else ():
             for column in grid.columns:
                 both = grid.matrix([label, base or ""], column)
                 difference = both[0] - both[1]
                 there = difference[~np.isnan(difference)]
                 if label != base and there.size:
-                    cells[label, column] = Gain(mean_interval(there), over_images(grid, label, base or "", column))
+                    cells[label, column] = Gain(
+                        mean_interval(there), over_images(grid, label, of_base[column.shots], column)
+                    )
                     family[label, column] = difference
         if not rows.kind.ranked or not family:
             continue
@@ -104,18 +109,28 @@ def gains(grid: Grid, baseline: str) -> dict[tuple[str, Column], Gain]:
     return cells
 
 
-def paired_right(grid: Grid, first: str, second: str, shots: Shots) -> tuple[Bools, Bools] | None:
+Masks = dict[int, Bools | None]
+"""Which images the trial of each seed has right; None where its predictions are not known."""
+
+
+def masks(grid: Grid, label: str, shots: Shots) -> Masks:
+    """Of the finished trials of a row in a regime."""
+    return {r.seed: right(r) for r in grid.records(label, shots) if r.status == "ok"}
+
+
+def paired_right(first: Masks, second: Masks) -> tuple[Bools, Bools] | None:
     """What two rows have right, (seeds, images) each, at the seeds that both finished; None where one is not known."""
-    found = [{r.seed: right(r) for r in grid.records(label, shots) if r.status == "ok"} for label in (first, second)]
-    seeds = sorted(found[0].keys() & found[1].keys())
-    tables = [[of_row[seed] for seed in seeds] for of_row in found]
-    a, b = ([mask for mask in table if mask is not None] for table in tables)
+    seeds = sorted(first.keys() & second.keys())
+    a, b = ([mask for seed in seeds if (mask := of_row[seed]) is not None] for of_row in (first, second))
     return (np.array(a), np.array(b)) if seeds and len(a) == len(b) == len(seeds) else None
 
 
-def over_images(grid: Grid, label: str, baseline: str, column: Column) -> Interval | None:
+def over_images(grid: Grid, label: str, baseline: Masks, column: Column) -> Interval | None:
     """The gain's interval over seeds and test images; None for metrics that predictions do not tell."""
-    if column.metric != "accuracy" or (both := paired_right(grid, label, baseline, column.shots)) is None:
+    if column.metric != "accuracy":
+        return None
+    both = paired_right(masks(grid, label, column.shots), baseline)
+    if both is None:
         return None
     found = two_way_interval(both[0].astype(np.int8) - both[1])
     return Interval(found.mean, found.over_both, found.seeds)
@@ -155,7 +170,6 @@ class Price:
     """What a trial of a row costs: medians over the finished trials of one regime."""
 
     step_ms: float
-    ratio: float | None
     seconds: float
     peak_memory_mb: float
     trainable_parameters: int
@@ -163,33 +177,42 @@ class Price:
     alone: bool
     machines: frozenset[tuple[str, str | None, int]]
 
+    def over(self, other: Price | None) -> float | None:
+        """A step of this row as a multiple of the other's; None unless both ran on machines of one kind."""
+        comparable = other is not None and other.step_ms > 0 and other.machines == self.machines
+        return self.step_ms / other.step_ms if comparable and other is not None else None
 
-def price(grid: Grid, label: str, shots: Shots, baseline: str | None = None) -> Price | None:
-    """The medians of a row in a regime; the ratio of steps only where the baseline ran on machines of one kind."""
-    done = [r for r in grid.records(label, shots) if r.status == "ok" and r.cost is not None]
+
+def _price(records: Sequence[Record]) -> Price | None:
+    done = [r for r in records if r.status == "ok" and r.cost is not None]
     costs = [record.cost for record in done if record.cost is not None]
     if not costs:
         return None
-    machines = frozenset(
-        (r.environment.device, r.environment.processor, r.environment.threads) for r in done if r.environment
-    )
-    step = median(cost.step_ms for cost in costs)
-    other = price(grid, baseline, shots) if baseline is not None else None
-    comparable = other is not None and other.step_ms > 0 and other.machines == machines
     return Price(
-        step_ms=step,
-        ratio=step / other.step_ms if comparable and other is not None else None,
+        step_ms=median(cost.step_ms for cost in costs),
         seconds=median(cost.seconds for cost in costs),
         peak_memory_mb=median(cost.peak_memory_mb for cost in costs),
         trainable_parameters=int(median(cost.trainable_parameters for cost in costs)),
         deployed_parameters=done[0].deployed_parameters,
         alone=all(cost.alone for cost in costs),
-        machines=machines,
+        machines=frozenset(
+            (r.environment.device, r.environment.processor, r.environment.threads) for r in done if r.environment
+        ),
     )
 
 
-def priced_regime(grid: Grid) -> Shots | None:
+@dataclass(frozen=True)
+class Prices:
+    """What the rows of a page cost, by row and regime."""
+
+    of: dict[tuple[str, Shots], Price]
+    regime: Shots | None
     """The regime whose costs are shown: the largest of those in which the most rows have a finished trial."""
-    counts = [(sum(price(grid, label, shots) is not None for label in grid.labels), shots) for shots in grid.shots]
-    most = max((count for count, _ in counts), default=0)
-    return next((shots for count, shots in reversed(counts) if count == most), None) if most else None
+
+
+def prices(grid: Grid) -> Prices:
+    """The prices of all rows that have a finished trial."""
+    found = {key: price for key, records in grid.cells.items() if (price := _price(records)) is not None}
+    counts = Counter(shots for _, shots in found)
+    most = max(counts.values(), default=0)
+    return Prices(found, next((shots for shots in reversed(grid.shots) if most and counts[shots] == most), None))

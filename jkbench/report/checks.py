@@ -76,6 +76,8 @@ def disagreements(task: Task, records: Iterable[Record]) -> list[str]:
 
 def _odd(records: list[Record], read: Callable[[Record], Hashable | None]) -> str:
     """The labels whose value is not the most common one, as text."""
+    if len({read(r) for r in records} - {None}) < 2:
+        return ""
     common = _most(records, read)
     return ", ".join(sorted({f"`{r.label}`" for r in records if read(r) not in (None, common)}))
 

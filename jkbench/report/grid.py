@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -165,9 +166,28 @@ class Grid:
 
     def matrix(self, labels: Sequence[str], column: Column) -> NDArray[np.float64]:
         """The values (labels, seeds) of a column, NaN where there is none."""
-        seeds = self.seeds
-        rows = [self.cell(label, column).values for label in labels]
-        return np.array([[row.get(seed, np.nan) for seed in seeds] for row in rows]).reshape(len(labels), len(seeds))
+        return np.array([self._row(label, column) for label in labels]).reshape(len(labels), len(self.seeds))
+
+    def _row(self, label: str, column: Column) -> NDArray[np.float64]:
+        found = self._rows.get((label, column))
+        if found is None:
+            values = self.cell(label, column).values
+            found = self._rows[label, column] = np.array([values.get(seed, np.nan) for seed in self.seeds])
+        return found
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, Column], NDArray[np.float64]]:
+        return {}
+
+    @cached_property
+    def scored_images(self) -> dict[Shots, int]:
+        """The fewest images that a trial of each regime was scored on."""
+        found: dict[Shots, int] = {}
+        for record in self.every:
+            if record.data is not None:
+                count = record.data.scored_images
+                found[record.shots] = min(count, found.get(record.shots, count))
+        return found
 
     @cached_property
     def every(self) -> list[Record]:
@@ -242,11 +262,12 @@ def images_per_class(grid: Grid) -> dict[Shots, float]:
     """Images per class of every regime, fewest first: full data's are the records' own; left out where none says."""
     found: dict[Shots, float] = {}
     for shots in grid.shots:
-        data = [r.data for label in grid.labels for r in grid.records(label, shots) if r.data is not None]
         if shots != FULL:
             found[shots] = float(shots)
-        elif data:
-            found[shots] = data[0].train_images / data[0].classes
+            continue
+        for data in (r.data for label in grid.labels for r in grid.records(label, shots) if r.data is not None):
+            found[shots] = data.train_images / data.classes
+            break
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -277,7 +298,7 @@ def _cell(records: Sequence[Record], metric: str) -> Cell:
     for record in records:
         if record.status != "ok":
             lost[record.status] += 1
-        elif np.isfinite(value := value_of(record, metric)):
+        elif math.isfinite(value := value_of(record, metric)):
             values[record.seed] = value
         elif metric in record.metrics or metric.startswith("accuracy"):
             lost["no value"] += 1

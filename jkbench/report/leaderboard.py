@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from jkbench.records.select import Chosen
-from jkbench.report import accuracy_figure, across, analysis, transfer_figure
+from jkbench.report import accuracy_figure, across, transfer_figure
 from jkbench.report.caption import provenance
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
-from jkbench.report.grid import Grid
 from jkbench.report.page import Page, compose, sections
 from jkbench.report.render import write
 from jkbench.report.tidy import tidy
@@ -79,7 +78,7 @@ def _summary(page: Page) -> tuple[Words, ...]:
         str(len(page.grid.seeds)),
         str(len({record.label for record in page.records})),
         f"{len(page.problems)} (see Checks)" if page.problems else "none",
-        "; ".join(_tied(page.grid)) or DASH,
+        "; ".join(_tied(page)) or DASH,
     )
 
 
@@ -111,12 +110,13 @@ def index(rows: Sequence[tuple[Words, ...]], over_tasks: Section | None = None) 
     )
 
 
-def _tied(grid: Grid) -> list[str]:
+def _tied(page: Page) -> list[str]:
     """The tie groups of the main table in words, columns of the same group together."""
+    grid = page.grid
     found: dict[tuple[str, str], list[str]] = {}
     for block in grid.main:
         for column in block.columns:
-            found_here = analysis.ties(grid, column)
+            found_here = page.ties[column]
             scored = len(found_here.tied) + len(found_here.behind - found_here.short)
             names = [label for label in grid.labels if label in found_here.tied]
             words = listed(names) if len(names) <= 3 else f"{len(names)} of {scored} tied"

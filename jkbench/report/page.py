@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from jkbench.records.choices import Choices
 from jkbench.records.schema import Record
@@ -29,7 +30,9 @@ class Page:
     task: Task
     records: list[Record]
     grid: Grid
+    ties: dict[Column, analysis.Ties]
     gains: dict[tuple[str, Column], analysis.Gain]
+    prices: analysis.Prices
     transfer: Transfer | None
     counts: list[str]
     problems: list[str]
@@ -37,7 +40,7 @@ class Page:
     choices: Choices | None = None
     """How the rows were tuned, on a page of tuned rows."""
 
-    @property
+    @cached_property
     def protocol(self) -> list[str]:
         """The caption; on a page of its own, what it says of parameters holds for every row."""
         return protocol(self.task, self.grid, () if self.name == self.task.name else self.grid.labels)
@@ -45,8 +48,8 @@ class Page:
     @property
     def tables(self) -> list[Table]:
         """The main tables; the last one has the notes."""
-        tables = [main_table(self.task, self.grid, block) for block in self.grid.main]
-        return [*tables[:-1], *(replace(last, notes=tuple(_notes(self.task, self.grid))) for last in tables[-1:])]
+        tables = [main_table(self.task, self.grid, block, self.ties, self.prices) for block in self.grid.main]
+        return [*tables[:-1], *(replace(last, notes=tuple(_notes(self))) for last in tables[-1:])]
 
     @property
     def gain_tables(self) -> list[Table]:
@@ -76,7 +79,9 @@ def compose(chosen: Chosen) -> Page:
         task=task,
         records=records,
         grid=grid,
+        ties={column: analysis.ties(grid, column) for column in grid.columns},
         gains=analysis.gains(grid, task.baseline),
+        prices=analysis.prices(grid),
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
         problems=[*left_out, *disagreements(task, records)],
@@ -136,8 +141,9 @@ def _checks(page: Page) -> list[Block]:
     ]
 
 
-def _notes(task: Task, grid: Grid) -> list[str]:
+def _notes(page: Page) -> list[str]:
     """How to read the main table."""
+    grid = page.grid
     usual = analysis.usual_n(main_cells(grid))
     if usual is None:
         return ["No finished trial yet."]
@@ -154,7 +160,7 @@ def _notes(task: Task, grid: Grid) -> list[str]:
         f"Rows are sorted by their mean rank over {over}"
         + ("; one that lacks some, by those it has." if partly else ".")
     )
-    if any(analysis.ties(grid, column).short for column in grid.columns):
+    if any(ties.short for ties in page.ties.values()):
         notes.append(
             "A row with fewer seeds than the others (marked n =) is never bold and is ranked on its own seeds. It does "
             "not change the bold, p or rank of other rows."
@@ -165,13 +171,13 @@ def _notes(task: Task, grid: Grid) -> list[str]:
         f"{listed(group)} have the same numbers in every trial: they are one computation under {len(group)} names."
         for group in analysis.twins(grid)
     ]
-    return notes + _cost_notes(task, grid)
+    return notes + _cost_notes(page)
 
 
-def _cost_notes(task: Task, grid: Grid) -> list[str]:
-    regimes = [block.shots if block.shots is not None else analysis.priced_regime(grid) for block in grid.main]
-    prices = [analysis.price(grid, label, s) for s in regimes if s is not None for label in grid.labels]
-    found = [price for price in prices if price is not None]
+def _cost_notes(page: Page) -> list[str]:
+    grid, prices = page.grid, page.prices
+    regimes = [prices.regime if block.shots is None else block.shots for block in grid.main]
+    found = [price for (_, shots), price in prices.of.items() if shots in regimes]
     if not found:
         return []
     where = "in the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
@@ -187,7 +193,7 @@ def _cost_notes(task: Task, grid: Grid) -> list[str]:
         )
     if len({price.machines for price in found}) > 1:
         notes.append(
-            f"Timings come from several kinds of machine; × {code(task.baseline)} is given only within one: "
+            f"Timings come from several kinds of machine; × {code(page.task.baseline)} is given only within one: "
             "`jkbench profile` measures all rows on one machine."
         )
     return notes

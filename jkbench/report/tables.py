@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
 from jkbench.records.schema import Record
@@ -11,25 +11,28 @@ from jkbench.report.document import Entry, Head, RowGroup, Table, table
 from jkbench.report.grid import END, Cell, Column, ColumnBlock, Grid, RankedRows, noise_blocks
 from jkbench.report.wording import DASH, LOST, code, compact, measured, p_value, settings, significant, slug
 from jkbench.statistics import Interval
-from jkbench.tasks.shots import Shots, per_class
+from jkbench.tasks.shots import per_class
 from jkbench.tasks.task import Task
 
 COSTS = 5
 """Columns of costs."""
 
 
-def main_table(task: Task, grid: Grid, block: ColumnBlock) -> Table:
+def main_table(
+    task: Task, grid: Grid, block: ColumnBlock, ties: Mapping[Column, analysis.Ties], prices: analysis.Prices
+) -> Table:
     """Accuracy with tie groups in bold, and the costs of a trial."""
-    shots = block.shots if block.shots is not None else analysis.priced_regime(grid)
-    tied = {column: analysis.ties(grid, column) for column in block.columns}
+    shots = block.shots if block.shots is not None else prices.regime
     usual = analysis.usual_n(main_cells(grid))
     costs = ["ms a step", f"× {code(task.baseline)}", "seconds", "peak MiB", "parameters"] if shots is not None else []
 
     def row(label: str) -> list[Entry]:
         cells = [
-            _entry(grid.cell(label, column), usual, 100.0, bold=label in tied[column].tied) for column in block.columns
+            _entry(grid.cell(label, column), usual, 100.0, bold=label in ties[column].tied) for column in block.columns
         ]
-        return [*cells, *(_costs(grid, label, shots, task.baseline) if shots is not None else [])]
+        if shots is None:
+            return cells
+        return cells + _costs(prices.of.get((label, shots)), prices.of.get((task.baseline, shots)))
 
     name = _named("accuracy", block)
     return of_rows(_title("Accuracy in %", block), name, [*heads(block), *map(Head, costs)], grid, row)
@@ -86,13 +89,13 @@ def _named(what: str, block: ColumnBlock) -> str:
     return what if block.along == "shots" else f"{what}-noise-{block.shots}"
 
 
-def _costs(grid: Grid, label: str, shots: Shots, baseline: str) -> list[Entry]:
-    found = analysis.price(grid, label, shots, baseline)
+def _costs(found: analysis.Price | None, baseline: analysis.Price | None) -> list[Entry]:
     if found is None:
         return [Entry(DASH)] * COSTS
+    ratio = found.over(baseline)
     return [
         Entry(significant(found.step_ms) + ("" if found.alone else " *"), value=found.step_ms),
-        Entry(DASH if found.ratio is None else f"{found.ratio:.2f}", value=found.ratio),
+        Entry(DASH if ratio is None else f"{ratio:.2f}", value=ratio),
         Entry(significant(found.seconds), value=found.seconds),
         Entry(f"{found.peak_memory_mb:,.0f}", value=found.peak_memory_mb),
         Entry(

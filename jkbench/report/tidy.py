@@ -8,7 +8,6 @@ from jkbench.report import analysis
 from jkbench.report.grid import Column, Grid
 from jkbench.report.page import Page
 from jkbench.statistics import share_interval
-from jkbench.tasks.shots import Shots
 
 COLUMNS = [
     "task", "task_version", "protocol", "label", "method", "reference", "shots", "metric", "n", "mean", "half_width",
@@ -38,15 +37,15 @@ def tidy(page: Page) -> pd.DataFrame:
     columns = list(dict.fromkeys([*grid.columns, *columns]))
     shots = {value: place for place, value in enumerate(grid.shots)}
     columns.sort(key=lambda column: shots[column.shots])
-    tied = {column: analysis.ties(grid, column) for column in grid.columns}
-    costs = {(label, regime): _costs(grid, label, regime) for label in grid.labels for regime in grid.shots}
+    costs = {key: _costs(price) for key, price in page.prices.of.items()}
     lines = []
     for label in grid.labels:
         for column in columns:
             line = {"task": page.task.name, "task_version": page.task.version, "protocol": page.task.protocol}
-            line |= _identity(grid, label, column) | _value(grid, label, column) | costs[label, column.shots]
-            if column in tied and label in grid.ranked:
-                line |= {"in_tie_group": label in tied[column].tied, "behind_best": label in tied[column].behind}
+            line |= _identity(grid, label, column) | _value(grid, label, column) | costs.get((label, column.shots), {})
+            if column in page.ties and label in grid.ranked:
+                ties = page.ties[column]
+                line |= {"in_tie_group": label in ties.tied, "behind_best": label in ties.behind}
             lines.append(line | _gain(page, label, column) | _transfer(page, label, column))
     names = COLUMNS if page.transfer is None else [*COLUMNS, *TRANSFER_COLUMNS]
     return pd.DataFrame(lines, columns=names).astype(object)
@@ -103,10 +102,7 @@ def _transfer(page: Page, label: str, column: Column) -> dict[str, object]:
     return line
 
 
-def _costs(grid: Grid, label: str, shots: Shots) -> dict[str, object]:
-    price = analysis.price(grid, label, shots)
-    if price is None:
-        return {}
+def _costs(price: analysis.Price) -> dict[str, object]:
     return {
         "step_ms": price.step_ms,
         "seconds": price.seconds,

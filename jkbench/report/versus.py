@@ -77,8 +77,9 @@ def _one(task: Task, grid: Grid, column: Column, first: str, second: str) -> lis
     if len(differences) > 1:
         step = analysis.step(grid, column)
         settled = seeds_to_settle(abs(found.mean), float(differences.std(ddof=1)), 2, analysis.POWER, step)
-    right = analysis.paired_right(grid, first, second, column.shots) if column.metric == "accuracy" else None
-    both = analysis.over_images(grid, first, second, column)
+    theirs = analysis.masks(grid, second, column.shots)
+    both = analysis.over_images(grid, first, theirs, column)
+    right = analysis.paired_right(analysis.masks(grid, first, column.shots), theirs) if both else None
     return [Versus(task, column, tuple(differences), both, mcnemar(*right) if right else None, settled)]
 
 

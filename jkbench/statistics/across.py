@@ -15,7 +15,8 @@ from scipy import stats
 
 from jkbench.statistics.groups import Floats
 
-DRAWS = 2000
+DRAWS, BLOCK = 2000, 100
+"""Resamples, and how many of them are made at a time."""
 FEWEST = 5
 """Seeds below which a bootstrap has too few different resamples (4 seeds: 35)."""
 
@@ -38,7 +39,7 @@ def probability_of_improvement(
     families. Source: Agarwal et al., *Deep RL at the edge of the statistical precipice*, 2021, §4.3, here paired.
     """
     won = [(np.sign(np.atleast_2d(np.asarray(family, dtype=float))) + 1) / 2 for family in families]
-    found = _bootstrap(won, lambda drawn: float(np.mean([family.mean() for family in drawn])), generator, level)
+    found = _bootstrap(won, _mean, generator, level)
     if found.low is None or found.high is None:
         return found
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
@@ -54,28 +55,38 @@ def interquartile_mean(families: Sequence[ArrayLike], generator: np.random.Gener
     return _bootstrap(scores, _middle, generator, level)
 
 
-def _middle(families: list[Floats]) -> float:
-    return float(stats.trim_mean(np.concatenate([family.reshape(-1) for family in families]), 0.25))
+def _mean(families: list[Floats]) -> Floats:
+    return np.asarray(np.mean([family.mean(axis=(1, 2)) for family in families], axis=0))
+
+
+def _middle(families: list[Floats]) -> Floats:
+    scores = np.concatenate([family.reshape(len(family), -1) for family in families], axis=1)
+    return np.asarray(stats.trim_mean(scores, 0.25, axis=1))
 
 
 def _bootstrap(
-    families: list[Floats], value: Callable[[list[Floats]], float], generator: np.random.Generator, level: float
+    families: list[Floats], value: Callable[[list[Floats]], Floats], generator: np.random.Generator, level: float
 ) -> Estimate:
     """A percentile interval: seeds are drawn within each family, for all its regimes at once.
 
     A bootstrap of n values has (n - 1) / n of their variance, and takes it as known: the interval is widened by
-    √(n / (n - 1)) and by t over z, t with the families' degrees of freedom.
+    √(n / (n - 1)) and by t over z, t with the families' degrees of freedom. ``value``: of families (draws, regimes,
+    seeds), (draws,).
     """
     if not families or any(not family.size or not np.isfinite(family).all() for family in families):
         raise ValueError("every family needs complete scores: regimes x seeds")
+    whole = [family[None] for family in families]
     if min(family.shape[1] for family in families) < FEWEST:
-        return Estimate(value(families), None, None)
-    draws = [
-        value([family[:, generator.integers(0, family.shape[1], family.shape[1])] for family in families])
-        for _ in range(DRAWS)
-    ]
+        return Estimate(float(value(whole)[0]), None, None)
+    draws = np.concatenate([value(_resampled(families, generator)) for _ in range(DRAWS // BLOCK)])
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    at, seeds = value(families), min(family.shape[1] for family in families)
+    at, seeds = float(value(whole)[0]), min(family.shape[1] for family in families)
     t = stats.t.ppf((1 + level) / 2, sum(family.shape[1] - 1 for family in families))
     wider = float(t / stats.norm.ppf((1 + level) / 2)) * math.sqrt(seeds / (seeds - 1))
     return Estimate(at, at - wider * (at - float(low)), at + wider * (float(high) - at))
+
+
+def _resampled(families: list[Floats], generator: np.random.Generator) -> list[Floats]:
+    """`BLOCK` resamples: of each family (draws, regimes, seeds)."""
+    picked = [[generator.integers(0, family.shape[1], family.shape[1]) for family in families] for _ in range(BLOCK)]
+    return [np.moveaxis(x[:, np.array(of)], 1, 0) for x, of in zip(families, zip(*picked, strict=True), strict=True)]
