@@ -223,21 +223,29 @@ def trial_ids(
 
     The task's protocol includes the teacher's recipe.
     """
-    shared = {
-        "task": task.name,
-        "protocol": task.protocol,
-        "datasets": {name: plugin.code for name, plugin in datasets.items()},
-    }
+    codes = {name: plugin.code for name, plugin in datasets.items()}
+
+    codes = {name: plugin.code for name, plugin in datasets.items()}
 
     def trial_id(
         method: Plugin, parameters: dict[str, Any], shots: Shots, seed: int, split: SplitName, steps: int | None = None
     ) -> str:
-        own: dict[str, Any] = {"method": method.name, "code": method.code, "parameters": parameters}
-        if steps is not None:
-            own["steps"] = steps
-        return hashing.of_value({**shared, **own, "shots": shots, "seed": seed, "split": split})
+        where = (shots, seed, split, steps)
+        return id_of(task.name, task.protocol, codes, method.name, method.code, parameters, *where)
 
     return trial_id
+
+
+def id_of(
+    task: str, protocol: str, datasets: Mapping[str, str], method: str, code: str, parameters: Mapping[str, Any],
+    shots: Shots, seed: int, split: SplitName, steps: int | None = None,
+) -> str:  # fmt: skip
+    """A trial's id by what it is a hash of; ``datasets`` and ``code`` are hashes of plugins, ``steps`` as in `Trial`."""
+    content = {
+        "task": task, "protocol": protocol, "datasets": dict(datasets), "method": method, "code": code,
+        "parameters": dict(parameters), "shots": shots, "seed": seed, "split": split,
+    }  # fmt: skip
+    return hashing.of_value(content if steps is None else content | {"steps": steps})
 
 
 def record_fields(trial: Trial) -> dict[str, Any]:

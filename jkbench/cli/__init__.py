@@ -27,6 +27,7 @@ from jkbench.cli.status import status
 from jkbench.cli.teacher import teacher
 from jkbench.cli.theory import theory
 from jkbench.cli.tune import tune
+from jkbench.cli.verify import rerun, verify
 from jkbench.errors import UserError
 
 EXAMPLES = options.examples("jkbench run --methods all --task digits-fewshot", "jkbench leaderboard")
@@ -42,8 +43,8 @@ def cli() -> None:
 
 
 for command in (
-    run, tune, plan, list_, new, check, leaderboard, status, merge, remove, compare, power, profile, data, teacher,
-    reproduce, theory, completion,
+    run, tune, plan, list_, new, check, leaderboard, status, merge, remove, verify, rerun, compare, power, profile,
+    data, teacher, reproduce, theory, completion,
 ):  # fmt: skip
     cli.add_command(command)
 

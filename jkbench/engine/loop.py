@@ -54,7 +54,7 @@ def batches(images: int, training: Training, seed: int) -> list[NDArray[np.int64
     """
     stream = numpy_stream("order", seed)
     parts = math.ceil(images / training.batch)
-    total = training.steps if training.steps is not None else (training.epochs or 0) * parts
+    total = training.length(images)
     order: list[NDArray[np.int64]] = []
     while len(order) < total:
         order += np.array_split(stream.permutation(images), parts)

@@ -22,7 +22,7 @@ from jkbench.plugins.describe import Plugin
 from jkbench.plugins.ranges import Range
 from jkbench.records import choices
 from jkbench.records.choices import Choices, Tried, Tuned
-from jkbench.records.store import FINAL
+from jkbench.records.schema import FINAL
 from jkbench.tasks.shots import Shots
 
 BUDGET = 16

@@ -114,6 +114,15 @@ def at_hand(plugin: Plugin, task: Task) -> bool:
     return not fetched or prepared.is_prepared(plugin.name) or sizes <= set(photographs.sizes(plugin.name))
 
 
+def rescore(
+    task: Task, datasets: dict[str, Plugin], folder: Path, records: Sequence[Record], tell: Tell
+) -> list[tuple[str, str]]:
+    """The id of a record and a sentence, for each number that its predictions or the images contradict."""
+    from jkbench.engine import rescore
+
+    return rescore.faults(task, datasets, folder, records)
+
+
 def train(
     task: Task, datasets: dict[str, Plugin], recipes: Iterable[teachers.Recipe], machine: Machine, tell: Tell
 ) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jkbench.errors import Collector, UserError
 from jkbench.files import write_atomically
 from jkbench.records import tasks as recorded_tasks
+from jkbench.records.repeats import is_repeat
 from jkbench.records.store import Store, better
 from jkbench.records.weights import described, is_whole
 
@@ -16,15 +17,19 @@ from jkbench.records.weights import described, is_whole
 @dataclass
 class Merged:
     """Of each task, how many records were new, better (results that replace failures), newer ones of the same trial,
-    or known; and the names of the networks that were copied."""
+    repeated (another result of a trial that has one: both are kept) or known; and the names of the networks that were
+    copied. Of the folder, as it is now: which results contradict each other."""
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     networks: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
 
 
 def merge(other: Path, home: Path) -> Merged:
     """Copy the records of ``other`` into ``home``; of two records of one trial the better is kept, then the newer.
+
+    Of two results that differ, that of ``home`` stays and the other is kept beside it.
 
     `UserError` before anything is written: ``other`` is not a leaderboard folder, or it has a network or a task that
     differs from one of the same name in ``home``.
@@ -54,18 +59,25 @@ def merge(other: Path, home: Path) -> Merged:
     for file in sorted((other / "tasks").glob("*.toml")):
         recorded_tasks.keep(*recorded_tasks.planned(str(file), home), home)
     for task in theirs.tasks():
-        loaded, mine = theirs.read(task), ours.read(task).records
+        loaded, mine = theirs.read(task), ours.read(task)
         merged.complaints += loaded.complaints()
         counts = merged.counts[task] = Counter()
+        repeats = [record for record in loaded.repeats if record not in mine.repeats]
         for record in loaded.records.values():
-            held = mine.get(record.id)
+            held = mine.records.get(record.id)
             what = "new"
             if held is not None:
                 what = "known" if not better(record, held) else "newer" if record.status == held.status else "better"
+                if is_repeat(record, held):
+                    repeats += [] if record in mine.repeats else [record]
+                    continue
             counts[what] += 1
             if what != "known":
                 ours.put(record)
-        ours.fold(task)
+        if repeats:
+            counts["repeated"] = len(repeats)
+            ours.put_repeats(task, repeats)
+        merged.contradictions += [each.contradiction for each in ours.fold(task).compared() if each.contradiction]
     return merged
 
 

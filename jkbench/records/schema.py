@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 
 MAX_SEED = 10**9
 Status = Literal["ok", "failed", "diverged", "oom", "timeout"]
+FINAL = ("ok", "diverged")
+"""Statuses that the same command does not try again: both are results."""
 Name = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")]
 """The name of a file or a folder: no separators, no control characters, no dot in front."""
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]

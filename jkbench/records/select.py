@@ -11,6 +11,7 @@ from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
 from jkbench.records.choices import Choices, Origin
+from jkbench.records.repeats import Repeat
 from jkbench.records.schema import Outline, Record
 from jkbench.records.store import RecordSet
 from jkbench.tasks.shots import Shots, SplitName
@@ -24,6 +25,7 @@ class Chosen:
     records: of the test split, of the task's current protocol and code, one per (label, shots, seed), any status.
     stale: how many records were left out because their code, task or revision is an earlier one.
     expected: the (label, shots) cells that the task plans; one without records is shown as "–" and counted.
+    repeats: further results of the same trials, each beside the record.
     """
 
     task: Task
@@ -32,6 +34,7 @@ class Chosen:
     expected: list[tuple[str, Shots]] | None = None
     origin: Origin = "task"
     choices: Choices | None = None
+    repeats: Sequence[Repeat] = ()
 
     @property
     def name(self) -> str:
@@ -117,7 +120,13 @@ def choose(
         stale=len(wanted) - len(current),
         expected=[(row, shots) for row in planned if labels is None or row in labels for shots in task.shots],
         choices=choices,
+        repeats=_repeats(loaded, current),
     )
+
+
+def _repeats(loaded: RecordSet[Record], shown: Sequence[Record]) -> list[Repeat]:
+    ids = {record.id for record in shown}
+    return [repeat for repeat in loaded.compared() if repeat.first.id in ids]
 
 
 BLOCKS: tuple[Origin, Origin] = ("default", "tuned")
@@ -145,6 +154,7 @@ def block(
         expected=[(name, shots) for name in choices.methods for shots in task.shots],
         origin=origin,
         choices=choices,
+        repeats=_repeats(loaded, records),
     )
 
 

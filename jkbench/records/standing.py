@@ -9,7 +9,8 @@ from pathlib import Path
 from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
 from jkbench.records import teachers
-from jkbench.records.store import FINAL, RecordSet
+from jkbench.records.schema import FINAL
+from jkbench.records.store import RecordSet
 from jkbench.tasks.task import Task
 
 

@@ -4,6 +4,8 @@
     canonical and committed: one record a line, sorted, the same bytes for the same records.
 ``inflight/TASK/METHOD/ID.json``
     what a run has finished and not folded yet: one file a trial, written atomically.
+``repeats/TASK/METHOD.jsonl``
+    further results of trials that have a record: on another machine, or in contradiction to it.
 
 A kill at any moment loses at most the trial that is running. Two branches that add records of one file merge by
 keeping both sides (``merge=union`` in .gitattributes); the next fold sorts and drops what stands twice.
@@ -26,31 +28,46 @@ from pydantic import ValidationError
 
 from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically
+from jkbench.records.repeats import Repeat, compared, is_repeat
 from jkbench.records.schema import SCHEMA_VERSION, Outline, Record
 from jkbench.tasks.task import NAME
 
 _RANK = {"ok": 3, "diverged": 2, "timeout": 1, "oom": 1, "failed": 0}
-FINAL = ("ok", "diverged")
-"""Statuses that the same command does not try again: both are results."""
 R = TypeVar("R", bound=Outline)
 
 
 @dataclass
 class RecordSet(Generic[R]):
-    """The records of one task by id, and what could not be read: (file, line or 0, reason)."""
+    """The records of one task by id, what could not be read (file, line or 0, reason), and further results of an id."""
 
     records: dict[str, R] = field(default_factory=dict)
     unreadable: list[tuple[Path, int, str]] = field(default_factory=list)
+    repeats: list[R] = field(default_factory=list)
 
     def add(self, record: R) -> None:
-        """Keep the better of two records of one id: a result before a failure, then the newer."""
+        """Keep the better of two records of one id: a result before a failure, then the newer.
+
+        Of two results that differ the earlier stays, and the other is a repeat.
+        """
         other = self.records.get(record.id)
-        if other is None or better(record, other):
+        if other is not None and is_repeat(record, other):
+            first, second = sorted((record, other), key=lambda each: each.created)
+            self.records[record.id] = first
+            self.repeats.append(second)
+        elif other is None or better(record, other):
             self.records[record.id] = record
 
+    def compared(self) -> Iterator[Repeat]:
+        """The repeats, each beside the record of its trial."""
+        for repeat in self.repeats:
+            held = self.records.get(repeat.id)
+            if isinstance(held, Record) and isinstance(repeat, Record):
+                yield compared(held, repeat)
+
     def complaints(self) -> list[str]:
-        """One sentence for each thing that could not be read."""
-        return [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
+        """One sentence for each thing that could not be read, and for each contradiction."""
+        told = [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
+        return told + [repeat.contradiction for repeat in self.compared() if repeat.contradiction]
 
 
 def better(record: Outline, other: Outline) -> bool:
@@ -154,6 +171,7 @@ class Store:
                     _read_inflight(path, loaded, kind)
                 for path in sorted((folder / "records" / task).glob("*.jsonl")):
                     _read_lines(path, loaded, kind)
+                _read_repeats(folder, task, loaded, kind)
                 loaded.unreadable += _strangers(folder, task)
         return loaded
 
@@ -162,6 +180,22 @@ class Store:
         path = self.inflight / record.task / record.method / f"{record.id}.json"
         write_atomically(path, encode(record) + "\n")
         return path
+
+    def put_repeats(self, task: str, records: Sequence[Record]) -> None:
+        """Keep further results of trials that have a record."""
+        with locked(self.inflight / ".lock"):
+            self._put_repeats(task, records)
+
+    def _put_repeats(self, task: str, records: Sequence[Record]) -> None:
+        for method in sorted({record.method for record in records}):
+            path, held = self.folder / "repeats" / task / f"{method}.jsonl", _Repeats[Record]()
+            if path.is_file():
+                _read_lines(path, held, Record)
+                if held.unreadable:
+                    raise UserError(held.complaints()[0], "fix that line first: the file is rewritten")
+            every = {encode(each): each for each in [*held.repeats, *records] if each.method == method}
+            ordered = sorted(every, key=lambda line: (every[line].sort_key, every[line].created, line))
+            write_atomically(path, "".join(line + "\n" for line in ordered))
 
     def fold(self, task: str) -> RecordSet[Record]:
         """Move what is in flight into the canonical files; all records of the task, those beside too.
@@ -176,10 +210,12 @@ class Store:
             methods |= {path.name for path in (self.inflight / task).glob("*") if path.is_dir()}
             for method in sorted(methods):
                 self._fold_file(task, method, whole)
+        _read_repeats(self.folder, task, whole, Record)
         whole.unreadable += _strangers(self.folder, task)
         beside = self._read(task, self.folders[1:], Record)
         for record in beside.records.values():
             whole.add(record)
+        whole.repeats += beside.repeats
         whole.unreadable += beside.unreadable
         return whole
 
@@ -190,11 +226,12 @@ class Store:
                 if path.stem in ids:
                     path.unlink()
                     _remove_empty(path.parent, self.inflight)
-            for path in sorted((self.canonical / task).glob("*.jsonl")):
-                loaded = RecordSet[Record]()
+            repeated = (self.folder / "repeats" / task).glob("*.jsonl")
+            for path in sorted([*(self.canonical / task).glob("*.jsonl"), *repeated]):
+                loaded = _Repeats[Record]()
                 _read_lines(path, loaded, Record)
-                kept = [record for record in loaded.records.values() if record.id not in ids]
-                if len(kept) == len(loaded.records):
+                kept = [record for record in loaded.repeats if record.id not in ids]
+                if len(kept) == len(loaded.repeats):
                     continue
                 if loaded.unreadable:
                     raise UserError(loaded.complaints()[0], "fix that line first: the file is rewritten")
@@ -203,7 +240,7 @@ class Store:
                     write_atomically(path, "".join(encode(record) + "\n" for record in kept))
                 else:
                     path.unlink()
-                    _remove_empty(path.parent, self.canonical)
+                    _remove_empty(path.parent, path.parent.parent)
 
     def _fold_file(self, task: str, method: str, whole: RecordSet[Record]) -> None:
         path = self.canonical / task / f"{method}.jsonl"
@@ -215,6 +252,8 @@ class Store:
         files = sorted((self.inflight / task / method).glob("*.json"))
         readable = [file for file in files if _read_inflight(file, loaded, Record)]
         if not damaged and loaded.records:
+            if loaded.repeats:
+                self._put_repeats(task, loaded.repeats)
             if readable or not tidy:
                 ordered = sorted(loaded.records.values(), key=lambda record: record.sort_key)
                 write_atomically(path, "".join(encode(record) + "\n" for record in ordered))
@@ -224,6 +263,23 @@ class Store:
         for record in loaded.records.values():
             whole.add(record)
         whole.unreadable += loaded.unreadable
+        whole.repeats += loaded.repeats if damaged else []
+
+
+class _Repeats(RecordSet[R]):
+    """Records of which several may have one id."""
+
+    def add(self, record: R) -> None:
+        self.repeats.append(record)
+
+
+def _read_repeats(folder: Path, task: str, loaded: RecordSet[R], kind: type[R]) -> None:
+    """Read what lies beside the records: it takes the place of none."""
+    found = _Repeats[R]()
+    for path in sorted((folder / "repeats" / task).glob("*.jsonl")):
+        _read_lines(path, found, kind)
+    loaded.repeats += found.repeats
+    loaded.unreadable += found.unreadable
 
 
 def _strangers(folder: Path, task: str) -> list[tuple[Path, int, str]]:

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from operator import attrgetter
 
+from jkbench.records.repeats import Repeat
 from jkbench.records.schema import Record
-from jkbench.report.wording import plural
+from jkbench.report.wording import code, plural
 from jkbench.tasks.shots import Shots, per_class, size
 from jkbench.tasks.task import Task
 
@@ -72,6 +73,24 @@ def disagreements(task: Task, records: Iterable[Record]) -> list[str]:
         if len({record.started_from for record in group} - {None}) > 1:
             found.append(f"the row `{label}` mixes records that started from different pre-trained weights")
     return found
+
+
+def contradictions(repeats: Iterable[Repeat]) -> list[str]:
+    """A sentence for each trial that has two results on one kind of machine."""
+    return [repeat.contradiction for repeat in repeats if repeat.contradiction]
+
+
+def apart(repeats: Iterable[Repeat]) -> list[str]:
+    """A sentence for each two kinds of machine that ran the same trials: how far their accuracies lie apart."""
+    by_machines: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for repeat in repeats:
+        if len(repeat.machines) > 1:
+            by_machines[tuple(sorted(repeat.machines))].append(repeat.points)
+    return [
+        f"{plural(len(points), 'trial')} ran on two kinds of machine ({' and '.join(map(code, machines))}): accuracies "
+        f"lie {sum(points) / len(points):.2f} points apart on average, {max(points):.2f} at most."
+        for machines, points in sorted(by_machines.items())
+    ]
 
 
 def _odd(records: list[Record], read: Callable[[Record], Hashable | None]) -> str:

@@ -11,7 +11,7 @@ from jkbench.records.schema import Record
 from jkbench.records.select import Chosen
 from jkbench.report import analysis, tuning
 from jkbench.report.caption import protocol, provenance
-from jkbench.report.checks import disagreements, one_protocol
+from jkbench.report.checks import apart, contradictions, disagreements, one_protocol
 from jkbench.report.document import Block, Bullets, Section, Span, Table, rich
 from jkbench.report.grid import Column, Grid, arrange
 from jkbench.report.tables import further_tables, gain_tables, main_cells, main_table, parameter_table
@@ -37,6 +37,8 @@ class Page:
     counts: list[str]
     problems: list[str]
     name: str
+    repeated: list[str]
+    """How far results of the same trials on other machines lie apart."""
     choices: Choices | None = None
     """How the rows were tuned, on a page of tuned rows."""
 
@@ -84,8 +86,13 @@ def compose(chosen: Chosen) -> Page:
         prices=analysis.prices(grid),
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
+<<<<<<< HEAD
         problems=[*left_out, *disagreements(task, records)],
+=======
+        problems=[*left_out, *disagreements(records), *contradictions(chosen.repeats)],
+>>>>>>> 10b7a94 (jkbench verify and rerun: records held against themselves, scored again, a sample trained again; two results of one trial are both kept)
         name=chosen.name,
+        repeated=apart(chosen.repeats),
         choices=chosen.choices if chosen.origin == "tuned" else None,
     )
 
@@ -129,6 +136,10 @@ def sections(page: Page, below_main: Sequence[Block] = (), of_transfer: Sequence
 
 
 def _checks(page: Page) -> list[Block]:
+    return [*_consistency(page), Bullets(tuple(page.repeated)) if page.repeated else ""]
+
+
+def _consistency(page: Page) -> list[Block]:
     if page.problems:
         return [rich("**This table is inconsistent:**"), Bullets(tuple(page.problems))]
     if not page.grid.labels:
