@@ -240,7 +240,7 @@ def id_of(
     task: str, protocol: str, datasets: Mapping[str, str], method: str, code: str, parameters: Mapping[str, Any],
     shots: Shots, seed: int, split: SplitName, steps: int | None = None,
 ) -> str:  # fmt: skip
-    """A trial's id by what it is a hash of; ``datasets`` and ``code`` are hashes of plugins, ``steps`` as in `Trial`."""
+    """A trial's id by what it is a hash of; ``datasets`` and ``code`` are plugins' hashes, ``steps`` as in `Trial`."""
     content = {
         "task": task, "protocol": protocol, "datasets": dict(datasets), "method": method, "code": code,
         "parameters": dict(parameters), "shots": shots, "seed": seed, "split": split,

@@ -148,7 +148,7 @@ def _among(task: Task, index: Index, loaded: RecordSet[Record], store: Store) ->
     for split in splits:
         for chosen in select.pages(task, index, loaded, choices.read(task, *store.folders), split):
             kept, left_out = one_protocol(task, chosen.records)
-            yield from [*left_out, *disagreements(kept)]
+            yield from [*left_out, *disagreements(task, kept)]
 
 
 def _networks(folder: Path) -> Iterator[Fault]:

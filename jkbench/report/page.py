@@ -86,11 +86,7 @@ def compose(chosen: Chosen) -> Page:
         prices=analysis.prices(grid),
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
-<<<<<<< HEAD
-        problems=[*left_out, *disagreements(task, records)],
-=======
-        problems=[*left_out, *disagreements(records), *contradictions(chosen.repeats)],
->>>>>>> 10b7a94 (jkbench verify and rerun: records held against themselves, scored again, a sample trained again; two results of one trial are both kept)
+        problems=[*left_out, *disagreements(task, records), *contradictions(chosen.repeats)],
         name=chosen.name,
         repeated=apart(chosen.repeats),
         choices=chosen.choices if chosen.origin == "tuned" else None,

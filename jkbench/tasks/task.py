@@ -5,7 +5,6 @@ The model refuses a wrong field with the path to it. Nothing here imports torch.
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -117,17 +116,15 @@ class Training(_Model):
             raise ValueError("drop_at lies beyond the end of training")
         return self
 
-<<<<<<< HEAD
     def lasting(self, steps: int) -> Training:
         """The same recipe over so many steps; the rate drops at the same share of them."""
         before = self.steps or 0
         drop = self.drop_at and (self.drop_at * steps // before or None)
         return self.model_copy(update={"steps": steps, "drop_at": drop})
-=======
+
     def length(self, images: int) -> int:
         """How many steps a training on so many images takes."""
-        return self.steps if self.steps is not None else (self.epochs or 0) * math.ceil(images / self.batch)
->>>>>>> 10b7a94 (jkbench verify and rerun: records held against themselves, scored again, a sample trained again; two results of one trial are both kept)
+        return self.steps if self.steps is not None else (self.epochs or 0) * -(-images // self.batch)
 
     def describe(self) -> str:
         """The recipe in a caption's words."""
