@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test bench lint leaderboard install clean
+.PHONY: demo test bench lint leaderboard verify install clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,11 @@ lint: install
 
 leaderboard: install
 	$(BIN)/jkbench leaderboard --readme README.md
+
+# The committed records, and the pages that are made of them.
+verify: install
+	$(BIN)/jkbench verify
+	$(BIN)/jkbench leaderboard --check --readme README.md
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

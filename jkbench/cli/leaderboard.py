@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     "--readme", metavar="FILE", type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="Also renew the tables between <!-- table: TASK ROW ROW --> and <!-- end of table --> in FILE.",
 )  # fmt: skip
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file is not what the records give.")
 def leaderboard(
     plugins: tuple[Path, ...],
     folder: Path,
@@ -39,6 +40,7 @@ def leaderboard(
     split: Any,
     formats: tuple[str, ...],
     readme: Path | None,
+    check: bool,
 ) -> int:
     """Write the pages of all tasks from their records.
 
@@ -50,7 +52,7 @@ def leaderboard(
     from jkbench.records.select import pages
     from jkbench.records.store import Store
     from jkbench.report.excerpt import fill
-    from jkbench.report.leaderboard import write_leaderboard
+    from jkbench.report.leaderboard import differences, write_leaderboard
     from jkbench.report.page import Page, compose
 
     store = Store(folder, beside)
@@ -65,7 +67,7 @@ def leaderboard(
             except UserError as error:
                 complaints.append(f"records of {name!r} are left out: {error}")
                 continue
-            loaded = store.fold(name)
+            loaded = store.read(name) if check else store.fold(name)
             complaints.extend(loaded.complaints())
             if any(record.split == split for record in loaded.records.values()):
                 found = list(pages(task, index, loaded, choices.read(task, *store.folders), split))[::-1]
@@ -73,18 +75,28 @@ def leaderboard(
                 while found:
                     yield found.pop()
 
-    # pages link the PNG, whatever else is asked for
-    kinds = list(dict.fromkeys(["png", *formats]))
-    for path in write_leaderboard(folder if split == "test" else folder / split, chosen(), kinds):
-        if path.suffix == ".md":
-            click.echo(path)
+    def page(name: str) -> Page:
+        task = recorded_tasks.load(name, *store.folders)
+        return compose(next(pages(task, index, store.read(name), choices.read(task, *store.folders))))
+
+    place = folder if split == "test" else folder / split
+    wrong = list(differences(place, chosen())) if check else []
+    if not check:
+        # pages link the PNG, whatever else is asked for
+        for path in write_leaderboard(place, chosen(), list(dict.fromkeys(["png", *formats]))):
+            if path.suffix == ".md":
+                click.echo(path)
     if readme is not None:
-
-        def page(name: str) -> Page:
-            task = recorded_tasks.load(name, *store.folders)
-            return compose(next(pages(task, index, store.read(name), choices.read(task, *store.folders))))
-
-        write_atomically(readme, fill(readme.read_text(encoding="utf-8"), page).encode())
+        text = readme.read_text(encoding="utf-8")
+        filled = fill(text, page)
+        if not check:
+            write_atomically(readme, filled.encode())
+        elif filled != text:
+            wrong.append(f"{readme}: its tables are not what the records give")
     for complaint in complaints:
         click.echo(f"warning: {complaint}", err=True)
-    return 0
+    for difference in wrong:
+        click.echo(difference)
+    if wrong:
+        click.echo(f"{len(wrong)} files are not what the records give: jkbench leaderboard writes them", err=True)
+    return 1 if wrong else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jkbench.report import accuracy_figure, across, transfer_figure
 from jkbench.report.caption import provenance
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Words, rich, table
 from jkbench.report.page import Page, compose, sections
-from jkbench.report.render import write
+from jkbench.report.render import differing, files, write
 from jkbench.report.tidy import tidy
 from jkbench.report.wording import DASH, listed
 from jkbench.tasks.shots import per_class
@@ -26,22 +26,37 @@ def write_leaderboard(folder: Path, pages: Iterable[Chosen], formats: Sequence[s
     trial has no figure. formats: of the figures, of "png", "pdf" and "svg".
     Raises `UserError` where the folder cannot be written.
     """
-    written: list[Path] = []
+    return [file for document in documents(pages) for file in write(folder, document, formats)]
+
+
+def differences(folder: Path, pages: Iterable[Chosen]) -> Iterator[str]:
+    """A sentence for each file of a folder that is not what `write_leaderboard` would write there.
+
+    Figures need only be there: their pixels depend on the fonts of the machine that drew them.
+    """
+    made = set()
+    for document in documents(pages):
+        yield from differing(folder, document)
+        made |= {name.rpartition(".")[0] for name in files(document, ())}
+    for path in sorted([*folder.glob("*.md"), *folder.glob("tex/*.tex")]):
+        name = str(path.relative_to(folder))
+        if name.rpartition(".")[0] not in made and COMMAND in path.read_text(encoding="utf-8").partition("\n")[0]:
+            yield f"{path}: the records give no such file"
+
+
+def documents(pages: Iterable[Chosen]) -> Iterator[Document]:
+    """The pages, and the index after them.
+
+    One at a time: many records of several tasks need not fit into memory together.
+    """
     rows = {}
-    # one at a time: many records of several tasks need not fit into memory together
-    for files, name, row, scores in map(partial(_write_page, folder, formats), pages):
-        written += files
-        rows[name] = row, scores
+    for chosen in pages:
+        page = compose(chosen)
+        del chosen
+        yield document(page)
+        rows[page.name] = _summary(page), across.scored(page)
     lines, every = [rows[name][0] for name in sorted(rows)], [rows[name][1] for name in sorted(rows)]
-    return written + write(folder, index(lines, across.section(every)), formats)
-
-
-def _write_page(
-    folder: Path, formats: Sequence[str], chosen: Chosen
-) -> tuple[list[Path], str, tuple[Words, ...], across.Scored]:
-    """Write a task's page: its files, the task's name, its line in the index, and what is compared over tasks."""
-    page = compose(chosen)
-    return write(folder, document(page), formats), page.name, _summary(page), across.scored(page)
+    yield index(lines, across.section(every))
 
 
 def document(page: Page) -> Document:

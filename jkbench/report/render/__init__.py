@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import takewhile, zip_longest
+from math import isclose
 from pathlib import Path
 
 from jkbench.files import write_atomically
@@ -22,6 +25,36 @@ def files(document: Document, formats: Sequence[str] = ("png",)) -> dict[str, st
 
             found |= {f"{block.name}.{kind}": save(block.make, kind) for kind in formats}
     return found
+
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+
+
+def differing(folder: Path, document: Document) -> Iterator[str]:
+    """A sentence for each file of a page that is not there, or holds something else. Figures need only be there."""
+    for name, content in files(document, ()).items():
+        path = folder / name
+        held = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+        if held is None:
+            yield f"{path}: it is missing"
+        elif not _same(held, str(content)):
+            pairs = enumerate(zip_longest(held.splitlines(), str(content).splitlines(), fillvalue=""), start=1)
+            number, (one, other) = next((at, lines) for at, lines in pairs if not _same(*lines))
+            alike = len(list(takewhile(lambda letters: letters[0] == letters[1], zip(one, other, strict=False))))
+            start = max(0, alike - 20)
+            yield f"{path}:{number}: it says {one[start : start + 60]!r}, the records {other[start : start + 60]!r}"
+    for block in document.every():
+        if isinstance(block, Drawing) and not (folder / f"{block.name}.png").is_file():
+            yield f"{folder / block.name}.png: it is missing"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are the same, but for the rounding of numbers in full precision."""
+    if one == other:
+        return True
+    a, b = _NUMBER.split(one), _NUMBER.split(other)
+    same_words = len(a) == len(b) and a[::2] == b[::2]
+    return same_words and all(isclose(float(x), float(y)) for x, y in zip(a[1::2], b[1::2], strict=True))
 
 
 def write(folder: Path, document: Document, formats: Sequence[str] = ("png",)) -> list[Path]:
