@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
 from jkbench.files import write_atomically
-
-if TYPE_CHECKING:
-    from jkbench.records.select import Chosen
 
 
 @click.command(epilog=options.examples("jkbench leaderboard --leaderboard leaderboard"))
@@ -49,7 +45,7 @@ def leaderboard(
     from jkbench.plugins.discovery import discover
     from jkbench.records import choices
     from jkbench.records import tasks as recorded_tasks
-    from jkbench.records.select import pages
+    from jkbench.records.select import every, pages
     from jkbench.records.store import Store
     from jkbench.report.excerpt import fill
     from jkbench.report.leaderboard import differences, write_leaderboard
@@ -59,31 +55,17 @@ def leaderboard(
     if not store.tasks():
         raise UserError(f"there are no records in {folder}", "jkbench run --methods all --task digits-fewshot")
     index, complaints = discover(plugins), store.complaints()
-
-    def chosen() -> Iterator[Chosen]:
-        for name in store.tasks():
-            try:
-                task = recorded_tasks.load(name, *store.folders)
-            except UserError as error:
-                complaints.append(f"records of {name!r} are left out: {error}")
-                continue
-            loaded = store.read(name) if check else store.fold(name)
-            complaints.extend(loaded.complaints())
-            if any(record.split == split for record in loaded.records.values()):
-                found = list(pages(task, index, loaded, choices.read(task, *store.folders), split))[::-1]
-                del loaded  # nothing here holds a page's records while the next are read
-                while found:
-                    yield found.pop()
+    chosen = every(store, index, split, complaints, store.read if check else store.fold)
 
     def page(name: str) -> Page:
         task = recorded_tasks.load(name, *store.folders)
         return compose(next(pages(task, index, store.read(name), choices.read(task, *store.folders))))
 
     place = folder if split == "test" else folder / split
-    wrong = list(differences(place, chosen())) if check else []
+    wrong = list(differences(place, chosen)) if check else []
     if not check:
         # pages link the PNG, whatever else is asked for
-        for path in write_leaderboard(place, chosen(), list(dict.fromkeys(["png", *formats]))):
+        for path in write_leaderboard(place, chosen, list(dict.fromkeys(["png", *formats]))):
             if path.suffix == ".md":
                 click.echo(path)
     if readme is not None:

@@ -10,10 +10,12 @@ from functools import cache
 from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.records import choices
+from jkbench.records import tasks as recorded_tasks
 from jkbench.records.choices import Choices, Origin
 from jkbench.records.repeats import Repeat
 from jkbench.records.schema import Outline, Record
-from jkbench.records.store import RecordSet
+from jkbench.records.store import RecordSet, Store
 from jkbench.tasks.shots import Shots, SplitName
 from jkbench.tasks.task import Task
 
@@ -171,3 +173,25 @@ def pages(
             found = block(task, index, loaded, choices, origin)
             if found.records:
                 yield found
+
+
+def every(
+    store: Store, index: Index, split: SplitName, complaints: list[str], read: Callable[[str], RecordSet[Record]]
+) -> Iterator[Chosen]:
+    """The pages of all tasks that have records of a split; what cannot be shown is added to ``complaints``.
+
+    ``read`` gives the records of a task; those of one page at a time are held.
+    """
+    for name in store.tasks():
+        try:
+            task = recorded_tasks.load(name, *store.folders)
+        except UserError as error:
+            complaints.append(f"records of {name!r} are left out: {error}")
+            continue
+        loaded = read(name)
+        complaints.extend(loaded.complaints())
+        if any(record.split == split for record in loaded.records.values()):
+            found = list(pages(task, index, loaded, choices.read(task, *store.folders), split))[::-1]
+            del loaded
+            while found:
+                yield found.pop()
