@@ -77,10 +77,11 @@ sys.meta_path.insert(0, NoTorch())
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from report_factory import make_chosen
 from jkbench.report.leaderboard import write_leaderboard
-from jkbench.report.terminal import terminal_table
+from jkbench.report.page import compose, summary
+from jkbench.report.render import terminal
 import jkbench.statistics
 print(len(write_leaderboard(Path({str(tmp_path)!r}), [make_chosen()])))
-terminal_table(make_chosen())
+terminal.render(summary(compose(make_chosen())))
 """
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False)

@@ -17,13 +17,13 @@ from PIL import Image
 from report_factory import METHODS, few, make_chosen, make_record, make_records, make_robustness, make_task
 from rich.console import Console
 
+from jkbench.plugins.discovery import discover
 from jkbench.records.select import Chosen
 from jkbench.report import accuracy_figure, figures
 from jkbench.report.document import Bullets, Document, Drawing, Section, Span, Table, rich, table
 from jkbench.report.leaderboard import document, write_leaderboard
-from jkbench.report.page import compose
-from jkbench.report.render import files, latex, markdown
-from jkbench.report.terminal import terminal_table
+from jkbench.report.page import compose, summary
+from jkbench.report.render import files, latex, markdown, terminal
 from jkbench.report.tidy import COLUMNS, tidy
 from jkbench.report.wording import compact, p_value, ranges, significant
 
@@ -162,7 +162,7 @@ def test_figure_of_one_column_and_of_the_full_data():
 @pytest.mark.parametrize("width", [60, 200])
 def test_terminal_table_shows_labels_numbers_and_what_is_wrong(width):
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(terminal_table(make_chosen()))
+    console.print(terminal.render(summary(compose(make_chosen()))))
     text = console.export_text()
     assert "jacobian[ce=0]" in text
     assert "finetune" in text
@@ -225,6 +225,8 @@ def test_a_methods_colour_and_mark_depend_on_its_name_alone():
     own = [name for name in ("jacobian-norm", "lwf-jacobian", *METHODS) if "[" not in name]  # of the committed figures
     assert len({figures.style(name).colour for name in own}) == len(own) == 10
     assert figures.style("distill") == figures.Style("#56B4E9", figures.style("distill").marker, "-")
+    every = discover().methods()
+    assert len({figures.style(name) for name in every}) == len(every) >= 24
     variants = [figures.style(f"jacobian[jac={n}]") for n in (0.1, 1, 10, 100)]
     assert len({*variants, figures.style("jacobian")}) == 5
 

@@ -8,13 +8,8 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Example:
-  jkbench compare jacobian distill --task digits-fewshot --figure compare.png
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench compare jacobian distill --task digits-fewshot --figure compare.png"))
 @click.argument("first")
 @click.argument("second")
 @options.task(required=False)

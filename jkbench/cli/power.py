@@ -8,13 +8,8 @@ import click
 
 from jkbench.cli import options
 
-EPILOG = """\b
-Example:
-  jkbench power --task digits-fewshot --delta 0.5
-"""
 
-
-@click.command(epilog=EPILOG)
+@click.command(epilog=options.examples("jkbench power --task digits-fewshot --delta 0.5"))
 @options.task()
 @options.plugins
 @options.leaderboard_folder
@@ -25,5 +20,5 @@ def power(task_name: str, plugins: tuple[Path, ...], folder: Path, delta: float)
     from jkbench.report.render.terminal import show
     from jkbench.report.versus import plans
 
-    (chosen,) = pages(folder, task_name, plugins)
+    chosen = next(pages(folder, task_name, plugins))
     show([plans(chosen, delta)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,33 +55,24 @@ def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, 
 
 
 def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: Any) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from jkbench.report.document import table
+    from jkbench.report.render.terminal import show
 
     plain = costs[0]
-    title = f"{task}, {shots}, {device}, {threads} thread(s)"
-    table = Table("method", box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for cost in costs:
-        cells = {
-            "ms a step": f"{cost.milliseconds:.2f}",
-            f"× {plain.label}": f"{cost.milliseconds / plain.milliseconds:.2f}",
-            "images/s": f"{cost.images_per_second:,.0f}",
-            "Mflop": f"{cost.operations / 1e6:.1f}",
-            "MB moved": f"{cost.bytes / 1e6:.1f}",
-            "step MiB": f"{cost.step_memory_mb:.0f}",
-            "floor ms": f"{cost.floor_milliseconds:.3f}",
-            "of ceiling": f"{100 * cost.share:.1f} %",
-        }
-        if cost is plain:
-            for head in cells:
-                table.add_column(head, justify="right")
-        table.add_row(escape(cost.label), *cells.values())
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table)
-    console.print(
+    heads = [
+        "method", "ms a step", f"× {plain.label}", "images/s", "Mflop", "MB moved", "step MiB", "floor ms",
+        "of ceiling",
+    ]  # fmt: skip
+    rows = [
+        (
+            cost.label, f"{cost.milliseconds:.2f}", f"{cost.milliseconds / plain.milliseconds:.2f}",
+            f"{cost.images_per_second:,.0f}", f"{cost.operations / 1e6:.1f}", f"{cost.bytes / 1e6:.1f}",
+            f"{cost.step_memory_mb:.0f}", f"{cost.floor_milliseconds:.3f}", f"{100 * cost.share:.1f} %",
+        )
+        for cost in costs
+    ]  # fmt: skip
+    note = (
         f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a product or convolution, "
-        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them.",
-        highlight=False,
+        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them."
     )
+    show([table(heads, rows, f"{task}, {shots}, {device}, {threads} thread(s)", [note])])

@@ -50,8 +50,8 @@ def reproduce(
     """Run the rows of a paper's tables, and write a page of published and measured numbers.
 
     Cells that have not been run stay empty and are counted. The same command again continues."""
-    from jkbench.execute.run import UNFINISHED
     from jkbench.papers import reproduce as application
+    from jkbench.records.schema import UNFINISHED
 
     ended: set[str] = set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ def run(folder: Path, smoke: bool, **words: Any) -> int:
     from jkbench.errors import Collector
     from jkbench.execute import run as application
     from jkbench.execute.progress import plain_warnings
+    from jkbench.records.schema import UNFINISHED
 
     plain_warnings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C
@@ -48,7 +48,7 @@ def run(folder: Path, smoke: bool, **words: Any) -> int:
     else:
         counts = application.run(planned, resources)
         show(planned, counts)
-    return 1 if set(counts) & application.UNFINISHED else 0
+    return 1 if set(counts) & UNFINISHED else 0
 
 
 def describe(counts: Mapping[str, int]) -> str:
@@ -58,10 +58,9 @@ def describe(counts: Mapping[str, int]) -> str:
 
 def show(planned: Planned, counts: Mapping[str, int]) -> None:
     """The task's table as it now is (of candidates on validation images: these alone), and where things are."""
-    from rich.console import Console
-
     from jkbench.records.select import choose
-    from jkbench.report.terminal import terminal_table
+    from jkbench.report.page import compose, summary
+    from jkbench.report.render import terminal
 
     plan, store = planned.plan, planned.store
     split, loaded = plan.trials[0].split, store.read(plan.task.name)
@@ -69,7 +68,7 @@ def show(planned: Planned, counts: Mapping[str, int]) -> None:
     if split == "test":
         rows += [record.label for record in choose(plan.task, planned.index, loaded).records]
     chosen = choose(plan.task, planned.index, loaded, split=split, labels=rows)
-    Console(width=None if sys.stdout.isatty() else 140).print(terminal_table(chosen))
+    terminal.show(summary(compose(chosen)))
     if counts:
         click.echo(f"ran {describe(counts)}")
     if split == "test":

@@ -31,9 +31,6 @@ from jkbench.records.store import RecordSet, Store
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 from jkbench.tasks.shots import Shots, SplitName, size
 
-UNFINISHED = frozenset({"failed", "oom", "timeout"})
-"""Statuses of trials that the same command tries again."""
-
 
 def cores() -> int:
     """Cores that this process may use."""

@@ -96,7 +96,7 @@ def is_repeat(record: Outline, other: Outline) -> bool:
 
     Not where one failed, or where one machine gave the same numbers: then one of them is enough.
     """
-    if not (isinstance(record, Record) and isinstance(other, Record) and {record.status, other.status} <= set(FINAL)):
+    if not (isinstance(record, Record) and isinstance(other, Record) and {record.status, other.status} <= FINAL):
         return False
     both = (record, other)
     if len({(r.teacher and r.teacher.weights, r.started_from, r.data and r.data.content) for r in both}) > 1:

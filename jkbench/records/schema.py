@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ SCHEMA_VERSION = 1
 
 MAX_SEED = 10**9
 Status = Literal["ok", "failed", "diverged", "oom", "timeout"]
-FINAL = ("ok", "diverged")
+FINAL = frozenset({"ok", "diverged"})
 """Statuses that the same command does not try again: both are results."""
+UNFINISHED = frozenset(get_args(Status)) - FINAL
 Name = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*$")]
 """The name of a file or a folder: no separators, no control characters, no dot in front."""
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]

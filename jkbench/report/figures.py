@@ -27,7 +27,8 @@ LINES = ["-", "--", "-.", ":"]
 SHADES = [(0.5, 0.0), (0.25, 0.0), (0.2, 1.0), (0.4, 1.0)]
 """How much of black (0) or white (1) is mixed into a method's colour for its rows with other parameters."""
 GREY = "#777777"
-_SEED = 56651
+_SEED, _LINE_SEED = 56651, 6440213
+"""The suite's first ten methods have colours of their own and solid lines; all of its methods differ."""
 _SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
 _DPI = 130
 
@@ -45,7 +46,7 @@ def style(name: str) -> Style:
     method, _, parameters = name.partition("[")
     colour, mark = COLOURS[_number(method) % len(COLOURS)], _number(name) // len(COLOURS)
     if not parameters:
-        return Style(colour, MARKERS[mark % len(MARKERS)], LINES[0])
+        return Style(colour, MARKERS[mark % len(MARKERS)], LINES[_number(name, _LINE_SEED) % len(LINES)])
     shade, towards = SHADES[mark // 40 % len(SHADES)]
     mixed = (1 - shade) * np.array(to_rgb(colour)) + shade * towards
     return Style(to_hex((mixed[0], mixed[1], mixed[2])), MARKERS[mark % len(MARKERS)], LINES[mark // 10 % len(LINES)])
@@ -56,9 +57,9 @@ def numbered(place: int) -> Style:
     return Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], "none")
 
 
-def _number(name: str) -> int:
-    """A number of the name alone, the same everywhere; the seed gives the suite's own methods colours of their own."""
-    return int.from_bytes(hashlib.blake2b(f"{_SEED} {name}".encode(), digest_size=6).digest(), "big")
+def _number(name: str, seed: int = _SEED) -> int:
+    """A number of the name alone, the same everywhere."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=6).digest(), "big")
 
 
 def save(make: Callable[[], Figure], kind: str = "png") -> bytes:

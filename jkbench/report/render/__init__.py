@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jkbench.files import write_atomically
 from jkbench.report.document import Document, Drawing
-from jkbench.report.render import csv, latex, markdown
+from jkbench.report.render import latex, markdown
 
 
 def files(document: Document, formats: Sequence[str] = ("png",)) -> dict[str, str | bytes]:
@@ -18,7 +18,7 @@ def files(document: Document, formats: Sequence[str] = ("png",)) -> dict[str, st
     found: dict[str, str | bytes] = {f"{document.name}.md": markdown.render(document)}
     found |= {f"tex/{name}.tex": text for name, text in latex.render(document).items()}
     if document.data is not None:
-        found[f"{document.name}.csv"] = csv.render(document.data)
+        found[f"{document.name}.csv"] = str(document.data.to_csv(index=False, lineterminator="\n"))
     for block in document.every():
         if isinstance(block, Drawing):
             from jkbench.report.figures import save
