@@ -11,7 +11,7 @@ from conftest import ROOT
 from jkbench import hashing
 from jkbench.errors import UserError
 from jkbench.plugins.describe import Plugin, read
-from jkbench.plugins.parameters import Range, tunable
+from jkbench.plugins.parameters import Range, tunable, widened
 
 METHODS = sorted((ROOT / "methods").glob("*.py"))
 TEXT = '''"""Test."""
@@ -45,6 +45,16 @@ def test_ranges_are_read_without_importing(tmp_path: Path) -> None:
         "count": Range(1, 8, log=False),
         "sigma": Range(1e-3, 10.0),
     }
+
+
+def test_a_range_is_widened_as_far_as_the_parameter_takes_it(tmp_path: Path) -> None:
+    made = plugin(tmp_path, 'ranges = {"tau": (1.0, 20.0), "count": (1, 8, "linear")}')
+    tau, count = Range(1.0, 20.0), Range(1, 8, log=False)
+    assert widened(made, "tau", tau, "high") == tau  # 89 is above its bound of 50
+    assert widened(made, "tau", tau, "low") == tau.widened("low")
+    assert widened(made, "tau", tau, None) == tau
+    assert widened(made, "count", count, "high") == Range(1, 11.5, log=False)
+    assert widened(made, "count", count, "low") == count  # 0 is below its bound of 1
 
 
 @pytest.mark.parametrize(

@@ -176,13 +176,15 @@ def tune(tuning: Tuning, resources: Resources, show: bool = True) -> Choices:
     tried = _tried(tuning, wanted, resources, show)
     settings, edge = _settings(tuning), margin(tuning.budget)
     widened = {}
-    for name, each in ranges.items():
+    for plugin in plugins:
+        name, each = plugin.name, ranges[plugin.name]
         found = choices.choose(tried[name], settings.shots, settings.per, each, edge)
         sides = [choice.edge for choice in found]
         widened[name] = dict(each)
         for parameter in {parameter for edges in sides for parameter in edges}:
             for side in {edges.get(parameter) for edges in sides}:
-                widened[name][parameter] = widened[name][parameter].widened(side)
+                before = widened[name][parameter]
+                widened[name][parameter] = parameters.widened(plugin, parameter, before, side)
     wanted = {name: [*wanted[name], *configurations(own[name], widened[name], second, 2)] for name in wanted}
     tried = _tried(tuning, wanted, resources, show)
     for plugin in plugins:

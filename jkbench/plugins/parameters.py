@@ -114,6 +114,17 @@ def tunable(plugin: Plugin) -> dict[str, Range]:
     return found
 
 
+def widened(plugin: Plugin, name: str, each: Range, side: str | None) -> Range:
+    """A parameter's range, wider on that side where the parameter takes what the wider range ends with."""
+    wider, whole = each.widened(side), type(validate(plugin, {})[name]) is int
+    try:
+        for end in (wider.low, wider.high):
+            validate(plugin, {name: round(end) if whole else end})
+    except UserError:
+        return each
+    return wider
+
+
 def validate(plugin: Plugin, given: dict[str, Any], where: str = "") -> dict[str, Any]:
     """All parameters of the plugin with ``given`` set; `UserError` names every wrong one, and what would be right."""
     built = model(plugin)
