@@ -5,10 +5,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from jkbench.engine.augmentation import augmented
+from jkbench.engine.augmentation import augmented, drawn
+from jkbench.engine.batches import Batches
 from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import ImageSet
-from jkbench.engine.loop import Batches, Loop
+from jkbench.engine.loop import Loop
 from jkbench.engine.step import Step
 from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import build
@@ -19,9 +20,13 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def view_of(x: torch.Tensor, how: Augmentation) -> torch.Tensor:
+    return augmented(x, how, drawn(len(x), how, stream()))
+
+
 def test_flip_and_shift_move_whole_pixels() -> None:
     x = torch.randn(200, 3, 5, 5)
-    seen = augmented(x, Augmentation(flip=True, shift=1), stream())
+    seen = view_of(x, Augmentation(flip=True, shift=1))
     padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
     found = set()
     for image, view, wide in zip(x, seen, padded, strict=True):
@@ -38,7 +43,7 @@ def test_flip_and_shift_move_whole_pixels() -> None:
 
 def test_flip_alone_is_half_of_the_images() -> None:
     x = torch.randn(1000, 1, 4, 4)
-    seen = augmented(x, Augmentation(flip=True), stream())
+    seen = view_of(x, Augmentation(flip=True))
     flipped = [torch.equal(view, image.flip(2)) for image, view in zip(x, seen, strict=True)]
     same = [torch.equal(view, image) for image, view in zip(x, seen, strict=True)]
     assert all(a != b for a, b in zip(flipped, same, strict=True))
@@ -47,7 +52,7 @@ def test_flip_alone_is_half_of_the_images() -> None:
 
 def test_zoom_of_the_whole_area_is_the_image() -> None:
     x = torch.randn(4, 3, 8, 8)
-    assert torch.allclose(augmented(x, Augmentation(zoom=(1.0, 1.0)), stream()), x, atol=1e-5)
+    assert torch.allclose(view_of(x, Augmentation(zoom=(1.0, 1.0))), x, atol=1e-5)
 
 
 def test_zoom_takes_a_square_of_the_share_of_the_area() -> None:
@@ -55,7 +60,7 @@ def test_zoom_takes_a_square_of_the_share_of_the_area() -> None:
     size = 32
     ramp = (torch.arange(size) + 0.5) / size
     x = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)]).expand(300, 2, size, size)
-    seen = augmented(x, Augmentation(zoom=(0.25, 0.64)), stream())
+    seen = view_of(x, Augmentation(zoom=(0.25, 0.64)))
     inner = seen[:, :, 4:-4, 4:-4]
     across = (inner[:, 0, 0, -1] - inner[:, 0, 0, 0]) * size / (inner.shape[3] - 1)
     down = (inner[:, 1, -1, 0] - inner[:, 1, 0, 0]) * size / (inner.shape[2] - 1)

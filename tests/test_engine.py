@@ -14,7 +14,7 @@ from jkbench import planning as plan
 from jkbench.engine import images as image_sets
 from jkbench.engine import scoring
 from jkbench.engine import teacher as networks
-from jkbench.engine.loop import batches
+from jkbench.engine.batches import ordered
 from jkbench.engine.trial import run
 from jkbench.errors import UserError
 from jkbench.models.network import build
@@ -71,7 +71,7 @@ def test_a_trial_leaves_the_global_random_state_alone(index: Index, references: 
 @pytest.mark.parametrize("images", [10, 32, 33, 500])
 def test_every_image_is_seen_once_an_epoch_and_no_batch_is_a_lone_image(images: int) -> None:
     training = Training(learning_rate=1, epochs=3, batch=32)
-    order = batches(images, training, seed=0)
+    order = ordered(images, training, seed=0)
     an_epoch = len(order) // 3
     for epoch in range(3):
         seen = np.concatenate(order[epoch * an_epoch : (epoch + 1) * an_epoch])
@@ -354,5 +354,5 @@ def test_the_papers_networks() -> None:
 
 
 def test_order_counts_every_image_the_same_number_of_times() -> None:
-    order = batches(10, Training(learning_rate=1, steps=30, batch=32), seed=1)
+    order = ordered(10, Training(learning_rate=1, steps=30, batch=32), seed=1)
     assert set(Counter(np.concatenate(order).tolist()).values()) == {30}

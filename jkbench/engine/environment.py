@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import resource
 import subprocess
@@ -18,6 +19,8 @@ import jkbench
 from jkbench.errors import UserError
 from jkbench.records.schema import Environment
 
+CPU = torch.device("cpu")
+
 
 def device(name: str) -> torch.device:
     """The device of ``auto``, ``cpu`` or ``cuda``. `UserError` for another name, or where CUDA is not there."""
@@ -30,10 +33,18 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare() -> None:
-    """Make this process fit to train: plain float32 on every device, and memory that stays with the process."""
+def prepare(where: torch.device = CPU) -> None:
+    """Make this process fit to train: plain float32, the same bits each time, memory that stays with the process.
+
+    A kernel that sums in any order on a GPU warns.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    if where.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product: else in any order
+        torch.backends.cudnn.deterministic = True
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(True, warn_only=True)
     trim()  # what earlier trials left: the peak of this one is its own
 
 

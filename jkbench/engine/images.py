@@ -45,11 +45,11 @@ class ImageSet:
         object.__setattr__(self, "_mark", self._checksum())
 
     def _checksum(self) -> int:
-        """Of images and labels in main memory; 0 of others. NumPy's writes raise no version of torch's."""
+        """Of images in main memory and their labels; 0 of others. NumPy's writes raise no version of torch's."""
         if self.images.device.type != "cpu" or isinstance(self.stored, np.memmap):
             return 0
         pixels = np.ascontiguousarray(self.images.permute(0, 2, 3, 1).numpy())  # no copy: channels are last
-        return zlib.crc32(self.labels.numpy().data, zlib.crc32(pixels.data))
+        return zlib.crc32(self.labels.cpu().numpy().data, zlib.crc32(pixels.data))
 
     def __len__(self) -> int:
         return len(self.labels)

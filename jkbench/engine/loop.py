@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from jkbench import hashing
 from jkbench.engine import environment
-from jkbench.engine.augmentation import augmented
-from jkbench.engine.images import ImageSet
+from jkbench.engine.batches import Batches, Dial, Place, Places
+from jkbench.engine.clock import Clock
+from jkbench.engine.program import RECORDERS, Programs, Recorder
 from jkbench.engine.signals import Batch, Signals
-from jkbench.engine.step import Loss, Step, Terms
-from jkbench.seeds import numpy_stream, seed_of
-from jkbench.tasks.task import Training
+from jkbench.engine.step import Loss, Losses, Step
+from jkbench.engine.tape import Obstacle
 
 CURVE_POINTS = 20
 
@@ -46,58 +44,6 @@ class Start:
         return {**self.state, **{name: value for name, value in self._pretrained().items() if name in self.state}}
 
 
-def batches(images: int, training: Training, seed: int) -> list[NDArray[np.int64]]:
-    """The index of every batch of a training, from the stream ``order``.
-
-    Every epoch is one permutation cut into equal parts of at most ``training.batch`` images (sizes differ by one),
-    so that every image is seen once an epoch and no batch is a lone image.
-    """
-    stream = numpy_stream("order", seed)
-    parts = math.ceil(images / training.batch)
-    total = training.length(images)
-    order: list[NDArray[np.int64]] = []
-    while len(order) < total:
-        order += np.array_split(stream.permutation(images), parts)
-    return order[:total]
-
-
-class Batches:
-    """The batches of a training, and what depends on the step alone: order, views, learning rate."""
-
-    def __init__(self, images: ImageSet, training: Training, seed: int) -> None:
-        self.images = images
-        self.training = training
-        self.seed = seed
-        self.order = batches(len(images), training, seed)
-        self.noise = torch.Generator(images.device).manual_seed(seed_of("noise", seed))
-        index = torch.from_numpy(np.concatenate(self.order)).to(images.device)  # uploaded once
-        self._index = index.split([len(part) for part in self.order])
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, step: int) -> Batch:
-        """The images of one step."""
-        index = self._index[step]
-        x = self.images.read(index)
-        if self.training.augment is not None:
-            x = augmented(x, self.training.augment, torch.Generator().manual_seed(seed_of("augment", self.seed, step)))
-        return Batch(x, self.images.labels[index], index, step, self.noise, len(self))
-
-    def rate(self, step: int) -> float:
-        """The learning rate of one step: it drops once."""
-        drop = self.training.drop_at
-        if drop is not None and self.training.steps is None:
-            drop *= len(self) // (self.training.epochs or 1)
-        dropped = drop is not None and step >= drop
-        return self.training.learning_rate * (self.training.drop_factor if dropped else 1.0)
-
-    @property
-    def order_hash(self) -> str:
-        """The hash of all batches, in order."""
-        return hashing.of_bytes(*(part.astype("<i8").tobytes() + b"|" for part in self.order))
-
-
 @dataclass
 class Trace:
     """What a training leaves behind beside its weights."""
@@ -107,6 +53,10 @@ class Trace:
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     steps: int = 0
+    replayed: int = 0
+    """Of these steps, those that were replays of a recorded one."""
+    obstacle: Obstacle | None = None
+    """Why the others were not."""
 
     @property
     def step_ms(self) -> float:
@@ -118,10 +68,17 @@ class Trace:
 class Loop:
     """A training: iterate for (batch, student's signals, teacher's signals), and `step` once for each.
 
-    Raises `Diverged` at a non-finite loss and `TimedOut` after ``timeout`` seconds.
+    Or `train` with a loss: ``recorder`` makes the programs that its steps are recorded as, on CUDA by default
+    (`jkbench.engine.program`). Raises `Diverged` at a non-finite loss and `TimedOut` after ``timeout`` seconds.
     """
 
-    def __init__(self, batches: Batches, program: Step, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        program: Step,
+        timeout: float | None = None,
+        recorder: Callable[[torch.device], Recorder] | None = None,
+    ) -> None:
         self.batches = batches
         self.program = program
         self.timeout = timeout
@@ -129,12 +86,15 @@ class Loop:
         self.noise = batches.noise
         self.device = batches.images.device
         self.trace = Trace()
+        self._recorder = recorder or RECORDERS.get(self.device.type)
+        # a recorded step reads the rate where it was; only the CPU's own kernels take it as a number
+        self._rate = None if self._recorder is None else Dial(self.device)
+        self._total = None if self._recorder is None else torch.zeros((), device=self.device)
         self._at = 0
         self._stepped = True
         self._clocked = 0.0
         self._first = 0
         self._signals_before = 0.0
-        self._student_signals: Signals | None = None
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -146,45 +106,63 @@ class Loop:
 
     def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
         """Student's and teacher's signals on what the method shows both networks."""
-        # what a Jacobian pass can reuse is recorded until a step has shown that the loss takes none
-        record = self._student_signals is None or self._student_signals.took_jacobian
-        student, teacher = self.program.signals(batch, record)
-        self._student_signals = student
-        return student, teacher
+        return self.program.signals(batch)
 
     def __iter__(self) -> Iterator[tuple[Batch, Signals, Signals | None]]:
-        for module in (self.student, *self.program.modules.values()):
-            module.train()
-        began = time.perf_counter()
-        self._signals_before = self._signals_so_far
-        for step in range(self._first, len(self)):
-            self._at = step
-            self._stepped = False
+        for step in self._steps():
             batch = self.batch(step)
             yield batch, *self.signals(batch)
-            if not self._stepped:
-                raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
-            self._clock(step, began)
-        self.release()
-        self.trace.seconds = time.perf_counter() - began
 
     def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
         """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
         if self._stepped:
             raise RuntimeError("loop.step() was called twice on a batch: the budget is one step a batch")
-        found = self.program.update(terms, self.batches.rate(self._at))
-        self._stepped = True
-        self.trace.steps += 1
-        self._note(found)
+        self._done(self.program.update(terms, self.rate(self._at)))
+
+    def train(self, loss: Loss) -> None:
+        """Every step with this loss; recorded and replayed on a device that gains by it, where the step can be."""
+        if self._recorder is None:
+            for batch, student, teacher in self:
+                self.step(loss(batch, student, teacher))
+        else:
+            for _ in self.recorded(loss):
+                pass
+
+    def recorded(self, loss: Loss) -> Iterator[int]:
+        """Train with recorded steps, and yield after each: other trainings may run in turns with this one."""
+        assert self._recorder is not None
+        assert self._total is not None
+        total, recorder, places = self._total, self._recorder(self.device), Places(self.batches)
+        owners = [getattr(loss, "__self__", loss), *self.program.modules.values()]
+        programs = Programs[Losses](recorder, [self.noise], owners, self.program.settle)
+        self.program.settle()
+        for step in self._steps():
+            environment.beat()
+            with recorder.lane():
+                place, rate = places.filled(step), self.rate(step)
+
+                def body(clock: Clock, place: Place = place, rate: float | Tensor = rate) -> Losses:
+                    losses = self.program(loss, self.batches.at(place, clock), rate)
+                    total.add_(losses.total)
+                    self.program.settle()
+                    return losses
+
+                self._done(programs.run(Clock(step, len(self)), len(place.index), body))
+            self.trace.replayed, self.trace.obstacle = programs.replayed, programs.obstacle
+            yield step
+
+    def rate(self, step: int) -> float | Tensor:
+        """The learning rate of one step: a number, or the memory that a recorded step reads it from."""
+        rate = self.batches.rate(step)
+        return rate if self._rate is None else self._rate.set(rate)
 
     def unbudgeted_step(self, loss: Loss, step: int = 0) -> None:
         """One optimiser step on the batch of ``step`` outside the budget: to measure what a step costs."""
         batch = self.batch(step)
-        self.program.update(loss(batch, *self.signals(batch)), self.batches.rate(step))
+        self.program.update(loss(batch, *self.signals(batch)), self.rate(step))
 
     def release(self) -> None:
         """Free the last step's graph and gradients."""
-        self._student_signals = None
         self.program.release()
 
     @property
@@ -215,6 +193,22 @@ class Loop:
         if state["random_gpu"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random_gpu"], self.device)
 
+    def _steps(self) -> Iterator[int]:
+        """The numbers of the steps of the budget; each is taken when the next is asked for."""
+        for module in (self.student, *self.program.modules.values()):
+            module.train()
+        began = time.perf_counter()
+        self._signals_before = self._signals_so_far
+        for step in range(self._first, len(self)):
+            self._at = step
+            self._stepped = False
+            yield step
+            if not self._stepped:
+                raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
+            self._clock(step, began)
+        self.release()
+        self.trace.seconds = time.perf_counter() - began
+
     def _clock(self, step: int, began: float) -> None:
         now = time.perf_counter()
         if self.device.type == "cuda" and step % 20 and step + 1 < len(self):
@@ -228,16 +222,19 @@ class Loop:
         if self.timeout is not None and spent - self.signals_seconds > self.timeout:
             raise TimedOut(f"stopped after {spent:.0f} s, at step {step + 1} of {len(self)}")
 
-    def _note(self, terms: Terms) -> None:
-        """Read the curves now and then, and test whether the loss is finite (at every step on CPU)."""
+    def _done(self, losses: Losses) -> None:
+        """A step was taken. Read the curves now and then; test (on CPU at every step) whether the loss is finite."""
+        self._stepped = True
+        self.trace.steps += 1
         every = max(1, len(self) // CURVE_POINTS)
         reading = self._at % every == 0 or self._at == len(self) - 1
-        if not reading and self.device.type == "cuda":
+        if not reading and self._recorder is not None:
             return
-        if not math.isfinite(torch.stack([term for _, term in terms]).sum().item()):
-            bad = [name for name, term in terms if not math.isfinite(term.item())]
+        seen = losses.total if self._total is None else self._total
+        if not math.isfinite(seen.item()):
+            bad = [name for name, term in losses.terms if not math.isfinite(term.item())]
             raise Diverged(f"the loss is not finite at step {self._at + 1}: {', '.join(bad) or 'the sum of its terms'}")
         if reading:
             self.trace.curve_steps.append(self._at)
-            for name, term in terms:
+            for name, term in losses.terms:
                 self.trace.curves.setdefault(name, []).append(float(f"{term.item():.6g}"))

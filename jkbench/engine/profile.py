@@ -155,7 +155,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
 
     The steps of all are taken in turns, so that what else the machine does falls on all alike.
     """
-    environment.prepare()
+    environment.prepare(where.device)
     limits = ceilings(where.device)
     plain = _ready(trials[0], where).loop
     step = Step(plain.student, trials[0].task.student.training, plain.program.setting)

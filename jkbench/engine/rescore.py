@@ -15,7 +15,7 @@ from jkbench.data.arrays import subset
 from jkbench.engine import images as image_sets
 from jkbench.engine import scoring
 from jkbench.engine import teacher as networks
-from jkbench.engine.loop import Batches
+from jkbench.engine.batches import Batches
 from jkbench.engine.setup import training_pool
 from jkbench.errors import UserError
 from jkbench.plugins.describe import Plugin

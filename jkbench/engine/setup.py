@@ -16,10 +16,11 @@ from jkbench.data.arrays import Split, subset
 from jkbench.engine import environment, matching
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
+from jkbench.engine.batches import Batches
 from jkbench.engine.context import Context, Subset
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.images import ImageSet, TaskData
-from jkbench.engine.loop import Batches, Loop, Start
+from jkbench.engine.loop import Loop, Start
 from jkbench.engine.signal_store import SignalStore
 from jkbench.engine.step import Step
 from jkbench.engine.teacher import TrainedNetwork

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jkbench import maths
+from jkbench.engine.clock import Clock
 from jkbench.engine.context import Context, Pair, SignalSettings, Subset
 from jkbench.errors import UserError, unknown
 from jkbench.models.batchnorm import batch_norm_statistics, norms, unmoved
@@ -50,20 +51,28 @@ class Batch:
     x: Tensor
     y: Tensor
     index: Tensor
-    step: int
     noise: torch.Generator
     """The stream ``noise`` of this trial: the one source of randomness in a method."""
-    steps: int
-    """Steps of the whole training."""
+    clock: Clock
     shown: Tensor | None = None
     """What both networks see: what `Method.inputs` made of ``x``."""
     extra: Any = None
     """What `Method.inputs` handed on beside that."""
 
     @property
+    def step(self) -> int:
+        """The number of the step, from 0. A step that reads it cannot be replayed on a GPU: prefer `progress`."""
+        return self.clock.step
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.clock.steps
+
+    @property
     def progress(self) -> float:
         """How far training is: (step + 1) / steps, so that it ends at 1 and is never 0."""
-        return (self.step + 1) / self.steps
+        return self.clock.progress
 
     @property
     def correct(self) -> JacobianRows:

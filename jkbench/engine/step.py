@@ -1,13 +1,13 @@
 """One step of a training as a function of what it reads: a batch and a learning rate in, loss terms out.
 
-It reads nothing back to the host, so that a CUDA graph can capture it. Budget, clock, curves and the test for
-divergence are the loop's (`jkbench.engine.loop`).
+It reads nothing back to the host, so that it can be recorded (`jkbench.engine.program`). Budget, clock, curves and the
+test for divergence are the loop's (`jkbench.engine.loop`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,15 @@ from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
 from jkbench.models.network import Network
 from jkbench.tasks.task import Training
 
-Terms = Sequence[tuple[str, Tensor]]
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss terms of a step by name, and their sum, as constants on the device."""
+
+    terms: Sequence[tuple[str, Tensor]]
+    total: Tensor
+
+
 Shown = Tensor | tuple[Tensor, Any]
 """What `Method.inputs` returns: images, or images and something for the loss."""
 Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
@@ -29,10 +37,12 @@ Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
 def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     """The optimiser that a training names."""
     common: dict[str, Any] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
+    on_gpu = bool(parameters) and parameters[0].is_cuda
+    adam = {"fused": True, "capturable": on_gpu}
     kinds: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-        "sgd": (torch.optim.SGD, {"momentum": training.momentum}),
-        "adam": (torch.optim.Adam, {"fused": True}),
-        "adamw": (torch.optim.AdamW, {"fused": True}),
+        "sgd": (torch.optim.SGD, {"momentum": training.momentum, "fused": on_gpu}),
+        "adam": (torch.optim.Adam, adam),
+        "adamw": (torch.optim.AdamW, adam),
     }
     kind, more = kinds[training.optimiser]
     made: torch.optim.Optimizer = uncompiled(kind)(parameters, **common, **more)
@@ -85,11 +95,15 @@ class Step:
         self.teacher = teacher
         self.cache = cache
         self._augmented = training.augment is not None
-        trained = [student, *self.modules.values()]
-        self.parameters = [p for module in trained for p in module.parameters() if p.requires_grad]
+        # what a Jacobian pass can reuse is recorded until a step has shown that the loss takes none
+        self._takes_jacobians = True
+        self._read: Signals | None = None
+        self._trained = [student, *self.modules.values()]
+        self._buffers: dict[tuple[int, str], Tensor] = {}
+        self.parameters = [p for module in self._trained for p in module.parameters() if p.requires_grad]
         self.optimiser = optimiser(self.parameters, training)
 
-    def __call__(self, loss: Loss, batch: Batch, rate: float) -> Terms:
+    def __call__(self, loss: Loss, batch: Batch, rate: float | Tensor) -> Losses:
         """The whole step: read the signals, compute the loss, update the weights."""
         batch = self.show(batch)
         return self.update(loss(batch, *self.signals(batch)), rate)
@@ -102,30 +116,46 @@ class Step:
         # a method may also write into the images
         return replace(batch, shown=x if batch.x._version == version else x.clone(), extra=extra)
 
-    def signals(self, batch: Batch, record: bool = True) -> tuple[Signals, Signals | None]:
-        """Student's and teacher's signals on what the method shows both networks. ``record``: see `Signals`."""
+    def signals(self, batch: Batch) -> tuple[Signals, Signals | None]:
+        """Student's and teacher's signals on what the method shows both networks."""
         x = batch.shown if batch.shown is not None else self.show(batch).shown
         assert x is not None
         unchanged = x is batch.x and not self._augmented
-        student = Signals(self.student, x, batch.y, self.setting, True, self.context, record)
+        student = Signals(self.student, x, batch.y, self.setting, True, self.context, self._takes_jacobians)
+        self._read = student
         if self.teacher is None:
             return student, None
         if unchanged and self.cache is not None:
             return student, TeacherSignals(self.teacher, batch, self.setting, self.cache, self.context)
         return student, Signals(self.teacher, x, batch.y, self.setting, False, self.context)
 
-    def update(self, terms: Iterable[tuple[str, Tensor]], rate: float) -> Terms:
+    def update(self, terms: Iterable[tuple[str, Tensor]], rate: float | Tensor) -> Losses:
         """One optimiser step on the sum of the terms. `WrongTerm` where one is wrong, or none is there."""
         named = named_terms(terms)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         # only the weights: the graph also reaches the input, whose gradient is not needed
-        torch.autograd.backward(torch.stack([term for _, term in named]).sum(), inputs=self.parameters)
+        total = torch.stack([term for _, term in named]).sum()
+        torch.autograd.backward(total, inputs=self.parameters)
         self.optimiser.step()
-        return [(name, term.detach()) for name, term in named]
+        if self._read is not None:
+            self._takes_jacobians, self._read = self._read.took_jacobian, None
+        return Losses([(name, term.detach()) for name, term in named], total.detach())
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Move buffers that a step has replaced back to where they were: a recorded step reads them there."""
+        for module in self._trained:
+            for name, buffer in module.named_buffers():
+                place = self._buffers.setdefault((id(module), name), buffer)
+                if buffer is not place:
+                    place.copy_(buffer)
+                    owner, _, last = name.rpartition(".")
+                    setattr(module.get_submodule(owner), last, place)
 
     def release(self) -> None:
         """Drop the gradients."""
+        self._read = None
         for parameter in self.parameters:
             parameter.grad = None

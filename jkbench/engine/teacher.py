@@ -20,10 +20,11 @@ from torch import Tensor
 
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
+from jkbench.engine.batches import Batches
 from jkbench.engine.checkpoint import Checkpoint
 from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import LoadedDataset
-from jkbench.engine.loop import Batches, Diverged, Loop
+from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.step import Step
 from jkbench.errors import UserError
 from jkbench.files import locked, write_atomically

@@ -22,7 +22,7 @@ from jkbench.records.schema import Record
 
 def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, however it ends; only Ctrl-C and the like are raised."""
-    environment.prepare()
+    environment.prepare(where.device)
     base = record_fields(trial) | {"environment": environment.describe(where.device)}
     ready: Ready | None = None
 

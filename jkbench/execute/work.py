@@ -130,7 +130,7 @@ def train(
     from jkbench.engine import environment
     from jkbench.engine import teacher as networks
 
-    environment.prepare()
+    environment.prepare(environment.device(machine.device))
     sentences = []
     for recipe in recipes:
         images, device = images_of(recipe, task, datasets), environment.device(machine.device)

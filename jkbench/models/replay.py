@@ -28,8 +28,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -88,10 +90,26 @@ class Recording:
 def recording(network: nn.Module) -> Iterator[Recording]:
     """Record forward passes of ``network`` inside the context."""
     kept = Recording(network)
-    before = _random_state(network)
+    before = None if _SAME_DRAWS.get() else _random_state(network)
     with _Recorder(kept.calls):
         yield kept
-    kept.repeatable = torch.equal(before, _random_state(network))
+    if before is not None:
+        _REPEATABLE[network] = torch.equal(before, _random_state(network))
+    kept.repeatable = _REPEATABLE[network]
+
+
+_REPEATABLE: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_SAME_DRAWS = ContextVar("whether networks draw random numbers as they did before", default=False)
+
+
+@contextmanager
+def same_draws() -> Iterator[None]:
+    """Whether a recorded pass draws is known of the one before it: a step that is captured cannot ask the device."""
+    token = _SAME_DRAWS.set(True)
+    try:
+        yield
+    finally:
+        _SAME_DRAWS.reset(token)
 
 
 def recorded_again(network: nn.Module, x: Tensor) -> Recording:

@@ -98,5 +98,4 @@ class Method(BaseModel):
 
     def fit(self, loop: Loop) -> None:
         """The whole training: one step per batch by default. The loop fixes the number of steps."""
-        for batch, student, teacher in loop:
-            loop.step(self.loss(batch, student, teacher))
+        loop.train(self.loss)

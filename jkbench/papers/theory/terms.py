@@ -62,7 +62,7 @@ class Reach:
 
 def measure(trials: Sequence[Trial], where: Where) -> tuple[list[Curve], list[Reach]]:
     """Train these trials (one regime, some rows, some seeds) and read their terms. Rows keep their order."""
-    environment.prepare()
+    environment.prepare(where.device)
     runs: dict[str, list[tuple[_Values, list[int], _Values, _Values]]] = {}
     for trial in trials:
         data = image_sets.of_task(trial.task, trial.datasets)
