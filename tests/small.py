@@ -19,6 +19,7 @@ from jkbench.plugins.method import Method
 from jkbench.tasks.task import Task
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
 
 
 def where(folder: Path, **changes: Any) -> Where:

@@ -43,28 +43,28 @@ class ClockReads:
 class WatchedClock(Clock):
     """A clock that tells what was read of it."""
 
-    read: ClockReads = field(default_factory=ClockReads)
+    reads: ClockReads = field(default_factory=ClockReads)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "step":
-            object.__getattribute__(self, "read").computed = True
+            object.__getattribute__(self, "reads").computed = True
         return object.__getattribute__(self, name)
 
     @property
     def progress(self) -> float:
         """As of a `Clock`; comparisons with it are noted."""
         steps = self.steps
-        return _Progress(object.__getattribute__(self, "step"), lambda step: (step + 1) / steps, self.read)
+        return _Progress(object.__getattribute__(self, "step"), lambda step: (step + 1) / steps, self.reads)
 
 
 class _Progress(float):
     """A number that is a function of the step. It notes comparisons, and whether it leaves Python's arithmetic."""
 
-    def __new__(cls, step: int, of: Callable[[int], float], read: ClockReads) -> _Progress:
+    def __new__(cls, step: int, of: Callable[[int], float], reads: ClockReads) -> _Progress:
         return super().__new__(cls, of(step))
 
-    def __init__(self, step: int, of: Callable[[int], float], read: ClockReads) -> None:
-        self.step, self.of, self.read = step, of, read
+    def __init__(self, step: int, of: Callable[[int], float], reads: ClockReads) -> None:
+        self.step, self.of, self.reads = step, of, reads
 
     __hash__ = float.__hash__
 
@@ -74,13 +74,13 @@ def _arithmetic(operation: Callable[[Any, Any], Any], name: str, turned: bool) -
 
     def computed(self: _Progress, other: Any) -> Any:
         if type(other) not in (int, float):
-            self.read.computed = True
+            self.reads.computed = True
             return plain(self, other)
         of = self.of
         return _Progress(
             self.step,
             (lambda step: operation(other, of(step))) if turned else (lambda step: operation(of(step), other)),
-            self.read,
+            self.reads,
         )
 
     return computed
@@ -93,9 +93,9 @@ def _comparison(operation: Callable[[Any, Any], bool], name: str) -> Callable[[_
         outcome = plain(self, other)
         if type(other) in (int, float):
             of = self.of
-            self.read.choices.append((lambda step: operation(of(step), other), outcome))
+            self.reads.choices.append((lambda step: operation(of(step), other), outcome))
         else:
-            self.read.computed = True
+            self.reads.computed = True
         return outcome
 
     return compared
@@ -105,7 +105,7 @@ def _leaving(name: str) -> Callable[..., Any]:
     plain = getattr(float, name)
 
     def left(self: _Progress, *rest: Any) -> Any:
-        self.read.computed = True
+        self.reads.computed = True
         return plain(self, *rest)
 
     return left

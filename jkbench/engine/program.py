@@ -108,7 +108,7 @@ RECORDERS: dict[str, Callable[[torch.device], Recorder]] = {"cuda": Graphs}
 class _Kind(Generic[T]):
     """Steps that are one program: of one size of batch, and with the same choices by the progress of training."""
 
-    read: ClockReads
+    reads: ClockReads
     warm: int = 1
     signature: list[Any] | None = None
     trusted: bool = False
@@ -137,7 +137,7 @@ class Programs(Generic[T]):
         if self.obstacle is not None:
             return body(clock)
         kinds = self._kinds.setdefault(size, [])
-        known = next((kind for kind in kinds if kind.read.same_at(clock.step)), None)
+        known = next((kind for kind in kinds if kind.reads.same_at(clock.step)), None)
         if known is not None and known.program is not None and known.result is not None:
             known.program.replay()
             self.replayed += 1
@@ -145,13 +145,13 @@ class Programs(Generic[T]):
         watched = WatchedClock(clock.step, clock.steps)
         if known is None:
             result = body(watched)
-            if not watched.read.computed:
-                kinds.append(_Kind(watched.read))
+            if not watched.reads.computed:
+                kinds.append(_Kind(watched.reads))
             return result
         if known.warm < WARM:
             known.warm += 1
             return body(watched)
-        known.read = watched.read
+        known.reads = watched.reads
         step = lambda: body(watched)  # noqa: E731
         return self._record(known, step) if known.trusted else self._watch(known, step)
 

@@ -101,6 +101,8 @@ def facts(ready: Ready, where: Where) -> dict[str, Any]:
             signals_seconds=0.0 if cache is None else cache.seconds,
             step_ms=trace.step_ms,
             steps=trace.steps,
+            replayed=None if where.device.type == "cpu" else trace.replayed,
+            obstacle=None if trace.obstacle is None else str(trace.obstacle),
             peak_memory_mb=environment.peak_memory_mb(where.device),
             trainable_parameters=sum(parameter.numel() for parameter in ready.loop.program.parameters),
             alone=where.alone,

@@ -110,6 +110,10 @@ class Cost(_Part):
     )
     step_ms: Amount = Field(description="milliseconds a step: median over the trial after warm-up")
     steps: Count
+    replayed: Count | None = Field(
+        default=None, description="of these steps, those that were replays of a recorded one; None on a CPU"
+    )
+    obstacle: Text | None = Field(default=None, description="why a step could not be recorded")
     peak_memory_mb: Amount = Field(description="peak memory of the process (CPU) or of the device (CUDA), MiB")
     trainable_parameters: Count = Field(description="of student, heads and the method's own modules")
     alone: bool = Field(description="no other trial of the same run was under way")
