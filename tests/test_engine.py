@@ -101,7 +101,7 @@ def test_the_score_is_the_last_steps(index: Index, references: Path) -> None:
     predicted = student(test.read(slice(None))).logits.argmax(1)
     got = run(made, small.where(references))
     assert got.predictions is not None
-    assert unpack_labels(got.predictions) == predicted.tolist()
+    assert unpack_labels(got.predictions).tolist() == predicted.tolist()
     assert got.metrics["accuracy"] == pytest.approx(float((predicted == test.labels).double().mean()))
 
 
