@@ -15,6 +15,7 @@ from jkbench.maths import bound, noise
 from jkbench.maths.noise import expansion, softmaxed
 from jkbench.papers.theory import expansions, figure, transfer
 from jkbench.papers.theory.expansions import STATEMENTS, checks
+from jkbench.papers.theory.measured import Side
 from jkbench.report.figures import save
 
 D = 5
@@ -84,7 +85,9 @@ def test_hausdorff_by_pencil() -> None:
     assert bound.hausdorff(target, source) == 0.0  # one-sided
     values = torch.tensor([0.0, 10.0, 1.0])
     assert bound.lipschitz(values, source) == pytest.approx(2.0124612)  # 9 over the distance √20 of the last two
-    assert bound.bound(values, values[:1], 2.0124612, 5.0) == pytest.approx((11 / 3, 10.062306))
+    side = Side("pixels", 5.0, 5.0, 2.0124612, source_mean=11 / 3, source_max=10.0, target_max=0.0)
+    assert side.right == pytest.approx(10.062306)
+    assert side.holds
 
 
 def test_hausdorff_against_all_pairs() -> None:
@@ -97,8 +100,8 @@ def test_hausdorff_against_all_pairs() -> None:
 
 def test_the_bound_holds_and_copies_only_tighten() -> None:
     found = transfer.bounds(sizes=(10, 100), steps=100)
-    assert all(each.holds and each.copies_tighten for each in found)
-    pixels = [each.distance for each in found if each.space == "pixels"]
+    assert all(side.holds and side.copies_tighten for _, side in found)
+    pixels = [side.distance for _, side in found if side.space == "pixels"]
     assert pixels == sorted(pixels, reverse=True)
     assert pixels[-1] == 0  # the target is the source
 

@@ -81,8 +81,3 @@ def _steepest(a: Tensor, b: Tensor, distances: Tensor) -> float:
     differences = (a[:, None] - b[None]).abs()
     apart = distances > 0
     return float((differences[apart] / distances[apart]).max()) if apart.any() else 0.0
-
-
-def bound(source_values: Tensor, target_values: Tensor, slope: float, distance: float) -> tuple[float, float]:
-    """Both sides of Proposition 3: the mean of rho over the source, and max over the target + K·H."""
-    return float(source_values.mean()), float(target_values.max()) + slope * distance

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.papers.table import PaperTable
@@ -15,6 +17,7 @@ from jkbench.records.store import RecordSet
 from jkbench.report.caption import protocol, provenance
 from jkbench.report.grid import Column, Grid, arrange
 from jkbench.statistics import Interval, mean_interval, prediction_intervals
+from jkbench.statistics.groups import Floats
 from jkbench.tasks.shots import Shots, parse
 from jkbench.tasks.task import Task
 
@@ -153,14 +156,14 @@ def _read(
 ) -> Read:
     """One reading's cells and gains. labels: of the rows that the task can run; not_here: why it cannot the others."""
     columns = table.columns(task.shots)
-    found: dict[tuple[str, str], dict[int, float]] = {}
-    for row, label in labels.items():
-        for column in columns:
-            values = grid.cell(label, _where(table, task, column)).values
-            found[row, column] = {seed: 100 * value for seed, value in values.items()}
+    found = {
+        (row, column): 100 * grid.matrix([label], _where(table, task, column))[0]
+        for row, label in labels.items()
+        for column in columns
+    }
     cells = [
         PaperNumber(
-            row, column, table.numbers.get((row, column)), _interval(list(found.get((row, column), {}).values())),
+            row, column, table.numbers.get((row, column)), _interval(found.get((row, column))),
             (row, column) in table.recalled, table.errors.get((row, column)),
         )
         for row in table.methods
@@ -212,9 +215,7 @@ def _where(table: PaperTable, task: Task, column: str) -> Column:
     return Column(parse(column), "accuracy")
 
 
-def _gains(
-    table: PaperTable, columns: Sequence[str], found: Mapping[tuple[str, str], Mapping[int, float]]
-) -> list[PaperDifference]:
+def _gains(table: PaperTable, columns: Sequence[str], found: Mapping[tuple[str, str], Floats]) -> list[PaperDifference]:
     """The differences that the paper speaks of; in predictions their variances are drawn towards each other."""
     claimed = [
         (row, over, column)
@@ -222,17 +223,19 @@ def _gains(
         for column in table.gain_columns or columns
         if _difference(table, row, over, column) is not None or not table.numbers
     ]
-    ours = {claim: _paired(found, *claim) for claim in claimed}
-    seeds = sorted({seed for values in ours.values() for seed in values})
-    run = [claim for claim in claimed if ours[claim]]
-    matrix = [[ours[claim].get(seed, float("nan")) for seed in seeds] for claim in run]
-    predicted = dict(zip(run, prediction_intervals(matrix) if run else (), strict=True))
+    ours = {
+        (row, over, column): found[row, column] - found[over, column]
+        for row, over, column in claimed
+        if {(row, column), (over, column)} <= found.keys()
+    }
+    run = [claim for claim, values in ours.items() if not np.isnan(values).all()]
+    predicted = dict(zip(run, prediction_intervals([ours[claim] for claim in run]) if run else (), strict=True))
     return [
         PaperDifference(
             row,
             column,
             _difference(table, row, over, column),
-            _interval(list(ours[row, over, column].values())),
+            _interval(ours.get((row, over, column))),
             bool({(row, column), (over, column)} & table.recalled),
             over=over,
             predicted=predicted.get((row, over, column)),
@@ -241,11 +244,6 @@ def _gains(
     ]
 
 
-def _interval(values: Sequence[float]) -> Interval | None:
-    return mean_interval(values) if values else None
-
-
-def _paired(found: Mapping[tuple[str, str], Mapping[int, float]], row: str, over: str, column: str) -> dict[int, float]:
-    """Our differences of two rows, by seed."""
-    mine, theirs = found.get((row, column), {}), found.get((over, column), {})
-    return {seed: mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())}
+def _interval(values: Floats | None) -> Interval | None:
+    """Over the seeds that have a value; None where there is none."""
+    return None if values is None or np.isnan(values).all() else mean_interval(values[~np.isnan(values)])

@@ -14,36 +14,3 @@ from jkbench.statistics.power import detectable_gap, prediction_intervals, seeds
 from jkbench.statistics.ranks import CriticalDifference, critical_difference, mean_ranks
 from jkbench.statistics.signflip import EXACT_UP_TO, MaxStatistic, max_statistic_test
 from jkbench.statistics.tuning import expected_best
-
-__all__ = [
-    "EXACT_UP_TO",
-    "CriticalDifference",
-    "Estimate",
-    "GainTest",
-    "Group",
-    "Interval",
-    "MaxStatistic",
-    "McNemar",
-    "Reached",
-    "TwoWay",
-    "critical_difference",
-    "detectable_gap",
-    "expected_best",
-    "first_reached",
-    "gain_test",
-    "holm",
-    "interquartile_mean",
-    "leading_group",
-    "max_statistic_test",
-    "mcnemar",
-    "mean_interval",
-    "mean_pair_variance",
-    "mean_ranks",
-    "panel",
-    "prediction_intervals",
-    "probability_of_improvement",
-    "reach",
-    "seeds_to_settle",
-    "share_interval",
-    "two_way_interval",
-]

@@ -63,6 +63,11 @@ class Side:
         return self.source_mean <= self.right
 
     @property
+    def copies_tighten(self) -> bool:
+        """The lemma: adding noisy copies of the target never takes it further from the source."""
+        return self.distance_with_copies <= self.distance
+
+    @property
     def factor(self) -> float:
         """How many times what it bounds the right side is."""
         return self.right / self.source_mean if self.source_mean else float("inf")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jkbench.papers.theory import expansions, figure, transfer
 from jkbench.papers.theory.expansions import LIMIT, SIGMA, Check
 from jkbench.papers.theory.figure import ToyStudent
-from jkbench.papers.theory.transfer import Bound
+from jkbench.papers.theory.measured import Side
 from jkbench.report.document import Block, Document, Drawing, Entry, Section, Span, joined, rich, table
 from jkbench.report.render import write as write_document
 from jkbench.report.wording import code
@@ -17,7 +17,7 @@ from jkbench.report.wording import code
 NAME = "theory"
 
 
-def write(folder: Path, quick: bool = False) -> tuple[list[Path], list[Check], list[Bound]]:
+def write(folder: Path, quick: bool = False) -> tuple[list[Path], list[Check], list[Side]]:
     """Compute everything and write ``theory.md`` and ``theory.png``. ``quick`` takes fewer draws and steps."""
     checks = list(expansions.checks(draws=4000 if quick else 40_000, images=6 if quick else 24))
     bounds = transfer.bounds()
@@ -28,7 +28,7 @@ def write(folder: Path, quick: bool = False) -> tuple[list[Path], list[Check], l
         "What Srinivas & Fleuret (2018) prove or print, checked against independent computations on networks of 8×8 "
     )
     page = Document(NAME, "The theory, checked", "`jkbench theory`", (f"{intro}digits in float64.", *sections))
-    return write_document(folder, page), checks, bounds
+    return write_document(folder, page), checks, [side for _, side in bounds]
 
 
 def _noise(checks: Sequence[Check], ties: dict[float, float]) -> Section:
@@ -65,13 +65,13 @@ def _noise(checks: Sequence[Check], ties: dict[float, float]) -> Section:
     return Section("What noise on the inputs adds to a loss", tuple(blocks))
 
 
-def _bound(bounds: Sequence[Bound], names: Sequence[str]) -> Section:
+def _bound(bounds: Sequence[tuple[int, Side]], names: Sequence[str]) -> Section:
     rows = [
         (
-            b.space, str(b.images), f"{b.distance:.2f}", f"{b.distance_with_copies:.2f}", f"{b.slope:.3g}",
-            f"{b.source_mean:.3g}", f"{b.right_side:.3g}", _held(b.holds), _held(b.copies_tighten),
+            b.space, str(images), f"{b.distance:.2f}", f"{b.distance_with_copies:.2f}", f"{b.slope:.3g}",
+            f"{b.source_mean:.3g}", f"{b.right:.3g}", _held(b.holds), _held(b.copies_tighten),
         )
-        for b in bounds
+        for images, b in bounds
     ]  # fmt: skip
     links = joined(((Span(name, "link", f"bound-{name}.md"),) for name in names), by=", ")
     blocks: list[Block] = [
