@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test bench lint leaderboard verify install clean
+.PHONY: demo test bench lint leaderboard verify docs install clean
 
 install: $(VENV)/.installed
 
@@ -20,12 +20,8 @@ else
 endif
 	@touch $@
 
-DEMO := scratch,finetune,distill,lwf,attention,jacobian,attention-jacobian,lwf-jacobian,noise,jacobian-norm
-
-# A folder of its own, so that it really runs: the records in leaderboard/ are already there.
 demo: install
-	$(BIN)/jkbench run --methods $(DEMO) --task digits-fewshot --leaderboard demo
-	@$(BIN)/jkbench leaderboard --leaderboard demo
+	$(BIN)/jkbench demo
 
 test: install
 	$(BIN)/python -m pytest
@@ -46,5 +42,17 @@ verify: install
 	$(BIN)/jkbench verify
 	$(BIN)/jkbench leaderboard --check --readme README.md
 
+# The site, in site/: every link between pages is checked.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d build/doctrees -b html . site
+
+$(VENV)/.docs: $(VENV)/.installed
+ifdef UV
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+endif
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jkbench.errors import UserError
+from jkbench.files import of_package
 from jkbench.tasks.shots import Shots, SplitName
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def results(
 
     Columns: task, method, label, parameters (a dict), shots, seed, split, status; every metric that a record has
     (shares in 0..1, nll in nats); what it cost (``seconds``, ``step_ms``, ``peak_memory_mb``, …); where it comes from.
-    ``split`` None takes validation records too.
+    ``split`` None takes validation records too. ``leaderboard`` "suite" is the suite's own folder, here as in `gains`
+    and `predictions`.
     """
     import pandas as pd
 
@@ -193,7 +195,7 @@ def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequen
     from jkbench.report.page import compose
     from jkbench.report.tidy import tidy
 
-    chosen = next(pages(Path(leaderboard), task, plugins))
+    chosen = next(pages(_folder(leaderboard), task, plugins))
     found = tidy(compose(chosen))
     names = {"gain_half_width": "half_width", "gain_n": "n", "gain_p": "p"}
     kept = found[found["gain"].notna()][["label", "shots", "metric", "gain", *names]]
@@ -223,10 +225,15 @@ def pages(folder: Path, task: str | None, plugins: Sequence[str | Path]) -> Iter
             yield from pages(found, index, loaded, read(found, folder))
 
 
+def _folder(name: str | Path) -> Path:
+    """A leaderboard folder; ``suite`` is that of the suite's own records."""
+    return of_package("suite", "leaderboard") if name == "suite" else Path(name)
+
+
 def _records(folder: str | Path, task: str | None, split: SplitName | None) -> Iterator[Record]:
     from jkbench.records.store import Store
 
-    store = Store(Path(folder))
+    store = Store(_folder(folder))
     if task is not None and task not in store.tasks():
         raise UserError(f"there are no records of {task!r} in {folder}", f"there are: {', '.join(store.tasks())}")
     for name in [task] if task else store.tasks():

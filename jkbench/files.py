@@ -68,6 +68,14 @@ def locked(path: Path, hint: str = HINT) -> Iterator[None]:
         lock.release()
 
 
+def of_package(name: str, beside: str = "") -> Path:
+    """A folder that travels with the suite: inside the package where it was installed from a wheel, beside it (as
+    ``beside``, where that name differs) in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / (beside or name)
+
+
 def cache_folder() -> Path:
     """The folder of results that can be recomputed: ``JKBENCH_CACHE``, or the user's cache."""
     given = os.environ.get("JKBENCH_CACHE")

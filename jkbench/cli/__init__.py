@@ -13,6 +13,7 @@ from jkbench.cli.check import check
 from jkbench.cli.compare import compare
 from jkbench.cli.completion import completion
 from jkbench.cli.data import data
+from jkbench.cli.demo import demo
 from jkbench.cli.leaderboard import leaderboard
 from jkbench.cli.listing import list_
 from jkbench.cli.merge import merge
@@ -43,8 +44,8 @@ def cli() -> None:
 
 
 for command in (
-    run, tune, plan, list_, new, check, leaderboard, status, merge, remove, verify, rerun, compare, power, profile,
-    data, teacher, reproduce, theory, completion,
+    demo, run, tune, plan, list_, new, check, leaderboard, status, merge, remove, verify, rerun, compare, power,
+    profile, data, teacher, reproduce, theory, completion,
 ):  # fmt: skip
     cli.add_command(command)
 

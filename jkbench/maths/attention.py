@@ -13,7 +13,7 @@ from jkbench.maths.losses import distance, normalised
 
 
 def attention_map(features: Tensor) -> Tensor:
-    """A = sum_c |Z_c|²: features B×C×h×w → B×h×w."""
+    """``A = sum_c |Z_c|²``: features B×C×h×w → B×h×w."""
     return features.square().sum(1)
 
 

@@ -9,6 +9,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from jkbench.errors import UserError, unknown
+from jkbench.files import of_package
 from jkbench.plugins.describe import Plugin, PluginType, read
 
 BUILT_IN = "built in"
@@ -39,13 +40,6 @@ class Index:
         return found
 
 
-def builtin_folder(plugin_type: PluginType) -> Path:
-    """Inside the package where it was installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / _FOLDER[plugin_type]
-    return inside if inside.is_dir() else package.parent / _FOLDER[plugin_type]
-
-
 def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index:
     """The index of all plugins. Two plugins of one name and different code: `UserError` naming both files.
 
@@ -71,7 +65,7 @@ def discover(plugins: Sequence[Path] = (), working: Path | None = None) -> Index
 
 
 def _all(plugin_type: PluginType, plugins: Sequence[Path], working: Path) -> Iterator[Plugin]:
-    yield from _folder(builtin_folder(plugin_type), plugin_type, BUILT_IN)
+    yield from _folder(of_package(_FOLDER[plugin_type]), plugin_type, BUILT_IN)
     yield from _folder(working / _FOLDER[plugin_type], plugin_type, f"./{_FOLDER[plugin_type]}")
     for folder in plugins:
         yield from _folder(folder / _FOLDER[plugin_type], plugin_type, str(folder))
