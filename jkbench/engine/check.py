@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import math
 import random
@@ -18,7 +17,7 @@ import torch
 
 from jkbench import planning
 from jkbench.data import arrays
-from jkbench.engine import environment
+from jkbench.engine import canary, environment, scoring
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.images import TaskData
@@ -173,6 +172,10 @@ class _Run:
     global_state_moved: bool = False
     steps: int = 0
     weights: str = ""
+    accuracy: float = 0.0
+    chance: float = 1.0
+    """The largest accuracy that random test labels allow."""
+    opened: list[str] = field(default_factory=list)
 
 
 class _Watched(Loop):
@@ -204,11 +207,11 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     found = discover()
     index = Index({"method": {**found.methods(), plugin.name: plugin}, "dataset": found.datasets()})
     trial = planning.make(task, index, plugin.name, seeds=[0]).trials[0]
-    data = image_sets.of_task(task, trial.datasets)
-    trained = _trained_networks(task, index, data)
+    trained = _trained_networks(task, index, image_sets.of_task(task, trial.datasets))
     try:
-        first = _train(trial, data, trained, global_seed=1)
-        second = _train(trial, _other_test_labels(data), trained, global_seed=2)
+        first = _train(trial, trained, global_seed=1)
+        with canary.planted(negatives=True):
+            second = _train(trial, trained, global_seed=2)
     except WrongTerm as error:
         yield Finding(_TERMS, False, str(error))
         return
@@ -230,8 +233,11 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
         still = not first.teacher_gradient and not first.changed
         yield Finding("gradients never reach the teacher, which stays unchanged", still, first.changed)
     same = first.weights == second.weights and first.terms == second.terms
-    seen = "" if same else "other test labels or another global random state gave other numbers"
-    yield Finding("the same seed gives the same numbers, whatever the test labels are", same, seen)
+    seen = "" if same else "other test images and labels, or another global random state, gave other numbers"
+    yield Finding("the same seed gives the same numbers, whatever the test images and labels are", same, seen)
+    seen = f"{100 * second.accuracy:.1f} % right, at most {100 * second.chance:.1f} by chance"
+    yield Finding("with random test labels it is at chance", second.accuracy <= second.chance, seen)
+    yield _none("it opens no files", dict.fromkeys(first.opened))
     yield Finding("the global random state is untouched", not first.global_state_moved)
 
 
@@ -247,34 +253,27 @@ def _trained_networks(task: Task, index: Index, data: TaskData) -> dict[str, Tra
         }
 
 
-def _other_test_labels(data: TaskData) -> TaskData:
-    """The same images with the test and validation labels reversed."""
-    changed = copy.copy(data)
-    splits = dict(data.target.splits)
-    for name in ("test", "validation"):
-        splits[name] = replace(splits[name], labels=splits[name].labels[::-1].copy())
-    return replace(changed, target=replace(data.target, splits=splits))
-
-
 def _global_state() -> tuple[Any, ...]:
     numpy_state = np.random.get_state()
     return (random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().numpy().tobytes())  # type: ignore[index]
 
 
-def _train(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork], global_seed: int) -> _Run:
+def _train(trial: Trial, trained: dict[str, TrainedNetwork], global_seed: int) -> _Run:
     environment.prepare()
+    data = image_sets.of_task(trial.task, trial.datasets)
     run = _Run(set(trial.row.plugin.facts["auxiliary"]))
     put_back = _set_global(global_seed)
     try:
         before = _global_state()
-        ready = make_ready(trial, torch.device("cpu"), data, trained.__getitem__, kind=_Watched)
-        loop = ready.loop
-        assert isinstance(loop, _Watched)
-        loop.watched = run
-        if loop.teacher is not None:
-            loop.teacher.requires_grad_(True)
-        with contextlib.suppress(Diverged):  # the finding on finite terms says it
-            ready.method.fit(loop)
+        with canary.watched() as run.opened:
+            ready = make_ready(trial, torch.device("cpu"), data, trained.__getitem__, kind=_Watched)
+            loop = ready.loop
+            assert isinstance(loop, _Watched)
+            loop.watched = run
+            if loop.teacher is not None:
+                loop.teacher.requires_grad_(True)
+            with contextlib.suppress(Diverged):  # the finding on finite terms says it
+                ready.method.fit(loop)
         try:
             ready.check_unchanged()
         except UserError as error:
@@ -283,6 +282,8 @@ def _train(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork], glo
     finally:
         put_back()
     run.weights = networks.weights_hash(ready.student.state_dict())
+    run.accuracy = scoring.accuracy(scoring.logits(ready.deployed, ready.scored), ready.scored.labels)
+    run.chance = canary.chance(ready.data.classes, len(ready.scored))
     return run
 
 

@@ -103,15 +103,16 @@ class LoadedDataset:
         return shape[3], shape[1]
 
 
-_WHOLE: dict[tuple[Path, str, int | None], LoadedDataset] = {}
+WHOLE: dict[tuple[Path, str, int | None], LoadedDataset] = {}
+"""The data sets that this process has loaded."""
 
 
 def _whole(plugin: Plugin, size: int | None) -> LoadedDataset:
     """A whole data set, loaded once a process."""
     key = (plugin.path, plugin.code, size)
-    if key not in _WHOLE:
-        _WHOLE[key] = _load(plugin, size)
-    return _WHOLE[key]
+    if key not in WHOLE:
+        WHOLE[key] = _load(plugin, size)
+    return WHOLE[key]
 
 
 def _load(plugin: Plugin, size: int | None) -> LoadedDataset:
@@ -133,7 +134,7 @@ def _load(plugin: Plugin, size: int | None) -> LoadedDataset:
 
 def forget() -> None:
     """Load data sets again: something wrote into their images."""
-    _WHOLE.clear()
+    WHOLE.clear()
 
 
 def images(plugin: Plugin, wanted: Images) -> LoadedDataset:
