@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test bench lint leaderboard verify docs install clean
+.PHONY: demo test bench lint leaderboard verify docs axe install clean
 
 install: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 endif
 	@touch $@
+
+# What tests the board for readers with a screen reader; tests/test_browser.py skips without it.
+axe:
+	mkdir -p .axe && cd .axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz
 
 clean:
 	rm -rf $(VENV) demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -24,6 +24,7 @@ from jkbench.cli.profile import profile
 from jkbench.cli.remove import remove
 from jkbench.cli.reproduce import reproduce
 from jkbench.cli.run import run
+from jkbench.cli.serve import serve
 from jkbench.cli.status import status
 from jkbench.cli.teacher import teacher
 from jkbench.cli.theory import theory
@@ -45,7 +46,7 @@ def cli() -> None:
 
 for command in (
     demo, run, tune, plan, list_, new, check, leaderboard, status, merge, remove, verify, rerun, compare, power,
-    profile, data, teacher, reproduce, theory, completion,
+    profile, data, teacher, serve, reproduce, theory, completion,
 ):  # fmt: skip
     cli.add_command(command)
 

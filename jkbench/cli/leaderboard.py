@@ -29,6 +29,7 @@ from jkbench.files import write_atomically
     help="Also renew the tables between <!-- table: TASK ROW ROW --> and <!-- end of table --> in FILE.",
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file is not what the records give.")
+@click.option("--html", is_flag=True, help="Also write the board: one page for a browser, index.html.")
 def leaderboard(
     plugins: tuple[Path, ...],
     folder: Path,
@@ -37,6 +38,7 @@ def leaderboard(
     formats: tuple[str, ...],
     readme: Path | None,
     check: bool,
+    html: bool,
 ) -> int:
     """Write the pages of all tasks from their records.
 
@@ -47,6 +49,7 @@ def leaderboard(
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.select import every, pages
     from jkbench.records.store import Store
+    from jkbench.report.board import page as board
     from jkbench.report.excerpt import fill
     from jkbench.report.leaderboard import differences, write_leaderboard
     from jkbench.report.page import Page, compose
@@ -65,9 +68,14 @@ def leaderboard(
     wrong = list(differences(place, chosen)) if check else []
     if not check:
         # pages link the PNG, whatever else is asked for
-        for path in write_leaderboard(place, chosen, list(dict.fromkeys(["png", *formats]))):
+        parts: list[board.Part] = []
+        seen = (lambda page, made: parts.append(board.part(page, made, index))) if html else None
+        for path in write_leaderboard(place, chosen, list(dict.fromkeys(["png", *formats])), seen):
             if path.suffix == ".md":
                 click.echo(path)
+        if html:
+            write_atomically(place / board.NAME, board.render(parts))
+            click.echo(place / board.NAME)
     if readme is not None:
         text = readme.read_text(encoding="utf-8")
         filled = fill(text, page)

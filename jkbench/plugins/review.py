@@ -38,6 +38,17 @@ def private_reads(plugin: Plugin) -> Iterator[str]:
             yield f"{plugin.path}:{node.lineno}: {written}.{name} is private"
 
 
+def signals(plugin: Plugin) -> set[str]:
+    """What the file reads of ``student`` and ``teacher``: logits, attention, jacobian …"""
+    owners = ("student", "teacher")
+    nodes = ast.walk(_tree(plugin))
+    return {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in owners
+    }
+
+
 def unused_parameters(plugin: Plugin) -> Iterator[str]:
     """Parameters that the file declares and never reads, each with its line."""
     tree = _tree(plugin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -176,13 +176,14 @@ def pages(
 
 
 def every(
-    store: Store, index: Index, split: SplitName, complaints: list[str], read: Callable[[str], RecordSet[Record]]
-) -> Iterator[Chosen]:
-    """The pages of all tasks that have records of a split; what cannot be shown is added to ``complaints``.
+    store: Store, index: Index, split: SplitName, complaints: list[str], read: Callable[[str], RecordSet[Record]],
+    names: Iterable[str] | None = None,
+) -> Iterator[Chosen]:  # fmt: skip
+    """The pages of all tasks, or of these, that have records of a split; what is left out is added to ``complaints``.
 
     ``read`` gives the records of a task; those of one page at a time are held.
     """
-    for name in store.tasks():
+    for name in store.tasks() if names is None else names:
         try:
             task = recorded_tasks.load(name, *store.folders)
         except UserError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,19 @@ from jkbench.tasks.shots import per_class
 COMMAND = "`jkbench leaderboard` from the records in this folder"
 
 
-def write_leaderboard(folder: Path, pages: Iterable[Chosen], formats: Sequence[str] = ("png",)) -> list[Path]:
+Seen = Callable[[Page, Document], None]
+
+
+def write_leaderboard(
+    folder: Path, pages: Iterable[Chosen], formats: Sequence[str] = ("png",), seen: Seen | None = None
+) -> list[Path]:
     """Write an index and, for each task, its page as Markdown, CSV, LaTeX tables and figures; returns their files.
 
     The same records give the same bytes, and a file that would not change is left alone. A task without a finished
-    trial has no figure. formats: of the figures, of "png", "pdf" and "svg".
+    trial has no figure. formats: of the figures, of "png", "pdf" and "svg"; ``seen`` is given each page.
     Raises `UserError` where the folder cannot be written.
     """
-    return [file for document in documents(pages) for file in write(folder, document, formats)]
+    return [file for document in documents(pages, seen) for file in write(folder, document, formats)]
 
 
 def differences(folder: Path, pages: Iterable[Chosen]) -> Iterator[str]:
@@ -44,7 +49,7 @@ def differences(folder: Path, pages: Iterable[Chosen]) -> Iterator[str]:
             yield f"{path}: the records give no such file"
 
 
-def documents(pages: Iterable[Chosen]) -> Iterator[Document]:
+def documents(pages: Iterable[Chosen], seen: Seen | None = None) -> Iterator[Document]:
     """The pages, and the index after them.
 
     One at a time: many records of several tasks need not fit into memory together.
@@ -53,7 +58,10 @@ def documents(pages: Iterable[Chosen]) -> Iterator[Document]:
     for chosen in pages:
         page = compose(chosen)
         del chosen
-        yield document(page)
+        made = document(page)
+        if seen is not None:
+            seen(page, made)
+        yield made
         rows[page.name] = _summary(page), across.scored(page)
     lines, every = [rows[name][0] for name in sorted(rows)], [rows[name][1] for name in sorted(rows)]
     yield index(lines, across.section(every))
