@@ -86,7 +86,7 @@ def tune(
 
     One row a configuration and regime: method, configuration (0 is the default), parameters, shots, accuracy (its
     validation mean over seeds, empty where it diverged), chosen. ``ranges`` replace the methods' own, by parameter.
-    What was chosen is kept in the folder, for `run` with ``parameters="tuned"``. Raises `UserError` for what cannot
+    What was chosen is stored in the folder, for `run` with ``parameters="tuned"``. Raises `UserError` for what cannot
     run, and where a trial has no result.
     """
     import pandas as pd

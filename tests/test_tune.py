@@ -188,7 +188,7 @@ def test_a_winner_at_the_edge_widens_its_range_once_within_the_same_budget(
     assert max(each["act"] for each in first["distill"]) <= 100 < max(each["act"] for each in second["distill"])
     assert found.methods["distill"].widened == {"act": (1e-4, 1e5)}
     assert found.methods["distill"].chosen[0].edge in ({"act": "high"}, {})
-    assert any("act=" in line for line in choices.told(found))
+    assert any("act=" in line for line in choices.lines(found))
     assert found.name == "tuned@12"
 
 

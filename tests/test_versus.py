@@ -13,7 +13,7 @@ from jkbench.errors import UserError
 from jkbench.records.schema import pack_labels
 from jkbench.records.select import Chosen
 from jkbench.report.figures import save
-from jkbench.report.versus import blocks, draw, plans, told, versus
+from jkbench.report.versus import blocks, draw, plans, sentence, versus
 from jkbench.statistics import detectable_gap
 
 
@@ -32,10 +32,12 @@ def test_two_rows_are_compared_by_seed_and_what_is_said_follows_the_interval() -
     x = {k: np.array([r.metrics["accuracy"] for r in chosen.records if r.label == k]) for k in ("distill", "scratch")}
     low, high = stats.ttest_rel(x["distill"], x["scratch"]).confidence_interval()
     assert (found.seeds.mean, found.seeds.half_width) == pytest.approx(((low + high) / 2, (high - low) / 2))
-    assert "`distill` is" in told(found, "distill", "scratch")
-    assert told(found, "distill", "scratch").endswith("on these test images.")  # without predictions no more is known
+    assert "`distill` is" in sentence(found, "distill", "scratch")
+    assert sentence(found, "distill", "scratch").endswith(
+        "on these test images."
+    )  # without predictions no more is known
     (other,) = versus([chosen_of(0.001, 0.02)], "distill", "scratch")
-    assert "cannot be told apart; " in told(other, "distill", "scratch")
+    assert "cannot be told apart; " in sentence(other, "distill", "scratch")
     assert other.settled_by is None or other.settled_by > 5
 
 
@@ -59,7 +61,7 @@ def test_a_gain_on_these_images_alone_is_said_to_be_one() -> None:
     (found,) = versus([Chosen(task, records)], "distill", "scratch")
     assert found.images is not None
     assert (found.images.first_only, found.images.second_only) == (4 * (22 - 2), 4 * (19 - 2))
-    assert told(found, "distill", "scratch").endswith("on these test images only.")
+    assert sentence(found, "distill", "scratch").endswith("on these test images only.")
 
 
 def test_the_figure_and_the_table_are_of_every_task_that_has_both() -> None:

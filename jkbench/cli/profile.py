@@ -43,7 +43,7 @@ def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, 
     machine = Machine(folder.resolve(), device=device, threads=threads)
     with backends.start(threads=resources.threads) as workers:
         if keep:
-            click.echo(f"costs kept in {keep_costs(planned, workers, machine)}")
+            click.echo(f"costs stored in {keep_costs(planned, workers, machine)}")
             return
         limits, costs, name = workers.call(work.profile, first, machine)
     if as_json:

@@ -72,7 +72,7 @@ def tune(
                 task_name, methods, budget, given, regimes, numbers or (), split, plugins, folder, changed, beside
             )
     found = application.tune(tuning, resources)
-    for line in choices.told(found):
+    for line in choices.lines(found):
         click.echo(line)
     click.echo(f"choices: {choices.path_of(folder, found.task)}; next: jkbench run --parameters tuned")
     return 0

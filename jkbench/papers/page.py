@@ -133,15 +133,15 @@ def _published(cell: PaperNumber, sign: bool = False) -> str:
 
 def verdicts(read: Read) -> str:
     """How often each verdict is given: ``the sign holds in 2; the size is above in 2; 1 has not been run``."""
-    told = []
+    parts = []
     for what in ("sign", "size"):
         counts = Counter(getattr(gain, what) for gain in read.gains)
         found = ", ".join(f"{words} in {counts[verdict]}" for verdict, words in VERDICTS.items() if counts[verdict])
-        told += [f"the {what} {found}"] if found else []
+        parts += [f"the {what} {found}"] if found else []
     missing = sum(gain.ours is None for gain in read.gains)
     if missing:
-        told.append(f"{missing} {'has' if missing == 1 else 'have'} not been run")
-    return "; ".join(told)
+        parts.append(f"{missing} {'has' if missing == 1 else 'have'} not been run")
+    return "; ".join(parts)
 
 
 def _explained(page: Reproduction) -> Sequence[Words]:

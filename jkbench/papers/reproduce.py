@@ -66,12 +66,12 @@ def _runnable(
     about each of these."""
     task, index = recorded_tasks.load(task_name, folder), discover(())
     methods: dict[str, None] = {}
-    told: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for name in [reading] if reading else table.readings_of(task_name):
         labels, not_here = rows_of(table, task, index, name)
-        told |= dict.fromkeys(f"{row}: not run here: {reason}" for row, reason in not_here.items())
+        sentences |= dict.fromkeys(f"{row}: not run here: {reason}" for row, reason in not_here.items())
         methods |= dict.fromkeys(method for row, method in table.methods_of(task_name, name).items() if row in labels)
-    for sentence in told:
+    for sentence in sentences:
         warn(sentence)
     return list(methods)
 

@@ -1,1 +1,1 @@
-"""Records: what a trial leaves behind, where it is kept, and how files are merged. Nothing here imports torch."""
+"""Records: what a trial leaves behind, where it is stored, and how files are merged. Nothing here imports torch."""

@@ -42,7 +42,7 @@ class Known:
         datasets = {name: index.find("dataset", name) for name in (task.target.dataset, task.teacher_images.dataset)}
         recipes = teachers.present(folder, task, datasets).recipes
         found = {role: weights.described(teachers.path(folder, recipe)) for role, recipe in recipes.items()}
-        return cls(task, index, recipes, {role: told for role, told in found.items() if told is not None})
+        return cls(task, index, recipes, {role: network for role, network in found.items() if network is not None})
 
     @property
     def datasets(self) -> dict[str, Plugin]:

@@ -112,7 +112,7 @@ class Choices(_Part):
 
 
 def path_of(folder: Path, task: str) -> Path:
-    """Where a task's choices are kept."""
+    """Where a task's choices are stored."""
     return folder / "choices" / f"{task}.json"
 
 
@@ -136,7 +136,7 @@ def write(folder: Path, choices: Choices) -> Path:
     return path
 
 
-def told(choices: Choices) -> list[str]:
+def lines(choices: Choices) -> list[str]:
     """What was chosen, one line a method and choice; a winner at the edge of its range is said to be there."""
     lines = []
     for name, tuned in choices.methods.items():

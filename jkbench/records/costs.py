@@ -59,7 +59,7 @@ class Costs(_Part):
 
 
 def path_of(folder: Path, task: str) -> Path:
-    """Where a task's costs are kept."""
+    """Where a task's costs are stored."""
     return folder / "costs" / f"{task}.json"
 
 
@@ -85,8 +85,8 @@ def add(task: Task, folder: Path, shots: Shots, measured: Mapping[str, StepRatio
     methods = {**(before.methods if before else {}), **measured}
     regime = RegimeCosts(dearest=dearest, methods=dict(sorted(methods.items())))
     path = path_of(folder, task.name)
-    kept = there.model_copy(update={"regimes": {**there.regimes, str(shots): regime}})
-    write_atomically(path, kept.model_dump_json(indent=1) + "\n")
+    stored = there.model_copy(update={"regimes": {**there.regimes, str(shots): regime}})
+    write_atomically(path, stored.model_dump_json(indent=1) + "\n")
     return path
 
 

@@ -45,7 +45,7 @@ def merge(other: Path, home: Path) -> Merged:
                 _same_network(file, home / "teachers" / file.name)
         for file in sorted((other / "tasks").glob("*.toml")):
             with problems.caught():
-                recorded_tasks.check_kept(str(file), home)
+                recorded_tasks.check_stored(str(file), home)
         for task in theirs.tasks():
             with problems.caught():
                 _same_teachers(task, theirs, ours, home)

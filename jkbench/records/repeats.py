@@ -50,11 +50,11 @@ class Repeat:
         if len(self.machines) > 1:
             return ""
         first, second = self.first, self.second
-        told = [f"status {first.status} and {second.status}"] if first.status != second.status else []
-        told += [f"{name} {one} and {other}" for name, (one, other) in self.differences.items()]
+        parts = [f"status {first.status} and {second.status}"] if first.status != second.status else []
+        parts += [f"{name} {one} and {other}" for name, (one, other) in self.differences.items()]
         return (
             f"{first.task}: two results of one trial on one kind of machine: {first.label}, {per_class(first.shots)}, "
-            f"seed {first.seed} ({first.id}): {', '.join(told)}; the first, of {first.created}, is shown. "
+            f"seed {first.seed} ({first.id}): {', '.join(parts)}; the first, of {first.created}, is shown. "
             f"Remove both (jkbench remove {first.id}) and run it again"
         )
 

@@ -106,7 +106,8 @@ class Cost(_Part):
 
     seconds: Amount = Field(description="training, without evaluation and without the teacher's own training")
     signals_seconds: Amount = Field(
-        default=0.0, description="computing and reading the teacher's signals: little where an earlier trial kept them"
+        default=0.0,
+        description="computing and reading the teacher's signals: little where an earlier trial cached them",
     )
     step_ms: Amount = Field(description="milliseconds a step: median over the trial after warm-up")
     steps: Count
@@ -120,7 +121,7 @@ class Cost(_Part):
 
 
 class Environment(_Part):
-    """Where it ran. Neither host nor user name is kept."""
+    """Where it ran. Neither host nor user name is stored."""
 
     jkbench: str
     python: str

@@ -31,11 +31,11 @@ class Standing:
     def in_words(self) -> str:
         """``digits: 8 trials, 3 are there, 5 to run (2 of them failed before)``."""
         notes = {"failed before": self.failed_before, "are of another teacher or start": self.of_others}
-        told = ", ".join(f"{count} of them {what}" for what, count in notes.items() if count)
+        parts = ", ".join(f"{count} of them {what}" for what, count in notes.items() if count)
         text = (
             f"{self.plan.task.name}: {len(self.plan.trials)} trials, {self.done} are there, {len(self.missing)} to run"
         )
-        return text + (f" ({told})" if told else "")
+        return text + (f" ({parts})" if parts else "")
 
 
 def of_others(loaded: RecordSet, folder: Path, task: Task, datasets: Mapping[str, Plugin]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Where records are kept.
+"""Where records are stored.
 
 ``records/TASK/METHOD.jsonl``
     canonical and committed: one record a line, sorted, the same bytes for the same records.
@@ -8,7 +8,7 @@
     further results of trials that have a record: on another machine, or in contradiction to it.
 
 A kill at any moment loses at most the trial that is running. Two branches that add records of one file merge by
-keeping both sides (``merge=union`` in .gitattributes); the next fold sorts and drops what stands twice.
+keeping both sides (``merge=union`` in .gitattributes); the next fold sorts and drops duplicates.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class RecordSet(Generic[R]):
 
     def complaints(self) -> list[str]:
         """One sentence for each thing that could not be read, and for each contradiction."""
-        told = [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
-        return told + [repeat.contradiction for repeat in self.compared() if repeat.contradiction]
+        parts = [f"{path}{f':{line}' if line else ''}: {why}" for path, line, why in self.unreadable]
+        return parts + [repeat.contradiction for repeat in self.compared() if repeat.contradiction]
 
 
 def better(record: Outline, other: Outline) -> bool:

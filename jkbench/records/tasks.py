@@ -1,4 +1,4 @@
-"""Tasks by name: those of the package, and those that a leaderboard folder has kept a copy of."""
+"""Tasks by name: those of the package, and those that a leaderboard folder has stored a copy of."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ def path_of(name: str, *folders: Path) -> Path:
     """The file that `load` reads. `UserError` where there is none."""
     if name in tasks.builtin() or name.endswith(".toml") or "/" in name:
         return tasks.path_of(name)
-    kept = {path.stem: path for folder in reversed(folders) for path in sorted((folder / "tasks").glob("*.toml"))}
-    if name not in kept:
-        raise unknown("task", name, [*tasks.builtin(), *kept])
-    return kept[name]
+    stored = {path.stem: path for folder in reversed(folders) for path in sorted((folder / "tasks").glob("*.toml"))}
+    if name not in stored:
+        raise unknown("task", name, [*tasks.builtin(), *stored])
+    return stored[name]
 
 
 def planned(
     name: str, folder: Path, settings: Mapping[str, object] | None = None, beside: Sequence[Path] = ()
 ) -> tuple[Task, str]:
-    """A task to run, changed by ``settings``, and the text of its file: what is planned is what is kept.
+    """A task to run, changed by ``settings``, and the text of its file: what is planned is what is stored.
 
-    `UserError` where another task of that name is kept in ``folder``, or the suite has one.
+    `UserError` where another task of that name is stored in ``folder``, or the suite has one.
     """
-    check_kept(name, folder)
+    check_stored(name, folder)
     path = path_of(name, folder, *beside)
     text = tasks.text_of(path)
     if settings:
-        tasks.parse(path, text)  # a mistake in the file itself is told with the file
+        tasks.parse(path, text)  # a mistake in the file itself names the file
         changed, text = changes.apply(text, path.stem, settings)
         path = path.with_name(f"{changed}.toml")
     task = tasks.parse(path, text, "--set" if settings else str(path))
-    kept = folder / "tasks" / path.name
-    if settings and kept.is_file() and tasks.load(str(kept)).protocol != task.protocol:
-        raise UserError(f"{kept} is another task of that name", "give another --leaderboard")
+    stored = folder / "tasks" / path.name
+    if settings and stored.is_file() and tasks.load(str(stored)).protocol != task.protocol:
+        raise UserError(f"{stored} is another task of that name", "give another --leaderboard")
     return task, text
 
 
 def keep(task: Task, text: str, folder: Path) -> None:
     """Keep a task that is not the suite's beside its records, so that their table can be made from them alone."""
-    kept = folder / "tasks" / f"{task.name}.toml"
-    if task.name not in tasks.builtin() and not kept.is_file():
+    stored = folder / "tasks" / f"{task.name}.toml"
+    if task.name not in tasks.builtin() and not stored.is_file():
         # the path of weights is not part of the task or its protocol, and may contain a user's name
-        write_atomically(kept, re.sub(r',?\s*\bweights\s*=\s*("[^"\n]*"|\'[^\'\n]*\')', "", text))
+        write_atomically(stored, re.sub(r',?\s*\bweights\s*=\s*("[^"\n]*"|\'[^\'\n]*\')', "", text))
 
 
-def check_kept(name: str, folder: Path) -> None:
-    """Refuse a task file that is another task than the suite's, or than the kept one of its name: `UserError`."""
+def check_stored(name: str, folder: Path) -> None:
+    """Refuse a task file that is another task than the suite's, or than the stored one of its name: `UserError`."""
     path = Path(name)
-    kept = folder / "tasks" / path.name
-    if path.suffix != ".toml" or (kept.is_file() and kept.resolve() == path.resolve()):
+    stored = folder / "tasks" / path.name
+    if path.suffix != ".toml" or (stored.is_file() and stored.resolve() == path.resolve()):
         return
     if path.stem in tasks.builtin():
         if path.resolve() != tasks.builtin()[path.stem].resolve():
             raise UserError(f"{name}: the suite has a task {path.stem!r} of its own", "give the task another name")
         return
-    if kept.is_file() and tasks.load(str(kept)).protocol != tasks.load(name).protocol:
+    if stored.is_file() and tasks.load(str(stored)).protocol != tasks.load(name).protocol:
         raise UserError(
-            f"{name} differs from {kept}, which the records of {path.stem!r} were made with",
+            f"{name} differs from {stored}, which the records of {path.stem!r} were made with",
             "give the changed task another name or another --leaderboard: one protocol a table",
         )

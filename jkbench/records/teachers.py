@@ -59,7 +59,7 @@ class Recipe:
 
     @cached_property
     def hash(self) -> str:
-        """The name that the trained network is kept under."""
+        """The name that the trained network is stored under."""
         return hashing.of_value(self.content)
 
 
@@ -101,7 +101,7 @@ def _hash_of_file(file: Path) -> str:
 
 
 def path(folder: Path, recipe: Recipe) -> Path:
-    """Where the network of a recipe is kept: in the leaderboard folder, or what everybody can have beside the data."""
+    """Where the network of a recipe is stored: in the leaderboard folder, or what all can share beside the data."""
     if recipe.pretrained is not None:
         return data_folder() / "weights" / f"{recipe.architecture.replace(':', '-')}-{recipe.hash}.safetensors"
     return folder / "teachers" / f"{recipe.role}-{recipe.hash}.safetensors"
@@ -109,7 +109,7 @@ def path(folder: Path, recipe: Recipe) -> Path:
 
 @dataclass(frozen=True)
 class Present:
-    """The reference networks of a task as they are now: recipes, and the weights of those that are kept."""
+    """The reference networks of a task as they are now: recipes, and the weights of those that are stored."""
 
     recipes: Mapping[Role, Recipe]
     weights: Mapping[Role, str]
@@ -117,7 +117,7 @@ class Present:
     def are_others(self, record: Outline) -> bool:
         """Whether a record's teacher, or the weights that its student started from, were others than these.
 
-        Known where the networks are kept, or the task names the file that holds them.
+        Known where the networks are stored, or the task names the file that holds them.
         """
         teacher = record.teacher
         used: dict[Role, tuple[str | None, str | None]] = {
@@ -145,7 +145,7 @@ def present(folder: Path, task: Task, datasets: Mapping[str, Plugin]) -> Present
             if (made := of_task(task, datasets, role)) is not None:
                 recipes[role] = made
     found = {role: described(path(folder, made)) for role, made in recipes.items()}
-    return Present(recipes, {role: told.weights for role, told in found.items() if told})
+    return Present(recipes, {role: network.weights for role, network in found.items() if network})
 
 
 def bring(folder: Path, beside: Iterable[Path], task: Task, datasets: Mapping[str, Plugin]) -> None:

@@ -1,4 +1,4 @@
-"""What the file of a kept network says of itself, and whether its weights are those. Nothing imports torch."""
+"""What the file of a stored network says of itself, and whether its weights are those. Nothing imports torch."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from jkbench import hashing
 
 KEY = "jkbench"
-"""The one key of a kept network's metadata: safetensors writes several in no fixed order."""
+"""The one key of a stored network's metadata: safetensors writes several in no fixed order."""
 
 
 class Described(BaseModel):
-    """The metadata of a kept network."""
+    """The metadata of a stored network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,10 +45,10 @@ class Described(BaseModel):
 
 def metadata(opened: Any) -> Described:
     """What an opened safetensors file says of the network in it. `ValueError` where that is not what `store` writes."""
-    told = (opened.metadata() or {}).get(KEY)
-    if told is None:
+    text = (opened.metadata() or {}).get(KEY)
+    if text is None:
         raise ValueError("it has no recipe")
-    return Described.model_validate_json(told)
+    return Described.model_validate_json(text)
 
 
 def described(file: Path) -> Described | None:

@@ -76,8 +76,8 @@ def twins(grid: Grid) -> list[tuple[str, ...]]:
     for label in grid.labels:
         done = [r for shots in grid.shots for r in grid.records(label, shots) if r.status == "ok"]
         if len(done) > 1:
-            told = frozenset((r.shots, r.seed, frozenset(r.metrics.items())) for r in done)
-            groups.setdefault(told, []).append(label)
+            results = frozenset((r.shots, r.seed, frozenset(r.metrics.items())) for r in done)
+            groups.setdefault(results, []).append(label)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 

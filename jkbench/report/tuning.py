@@ -50,8 +50,8 @@ def section(choices: Choices) -> Section:
 
 def _chosen(tuned: Tuned, choice: Choice) -> Iterator[Words]:
     """Parameters, accuracy, edges and widened ranges of one choice."""
-    told = {name: value for name, value in choice.parameters.items() if name in tuned.ranges}
-    yield (settings(told) or DASH) + (f" ({per_class(*choice.shots)})" if len(tuned.chosen) > 1 else "")
+    values = {name: value for name, value in choice.parameters.items() if name in tuned.ranges}
+    yield (settings(values) or DASH) + (f" ({per_class(*choice.shots)})" if len(tuned.chosen) > 1 else "")
     yield f"{100 * choice.accuracy:.2f}"
     yield ", ".join(f"{code(name)} ({side})" for name, side in choice.edge.items()) or DASH
     yield ", ".join(f"{code(name)} to {low:g}–{high:g}" for name, (low, high) in tuned.widened.items()) or DASH

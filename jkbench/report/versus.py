@@ -83,7 +83,7 @@ def _one(task: Task, grid: Grid, column: Column, first: str, second: str) -> lis
     return [Versus(task, column, tuple(differences), both, mcnemar(*right) if right else None, settled)]
 
 
-def told(found: Versus, first: str, second: str) -> str:
+def sentence(found: Versus, first: str, second: str) -> str:
     """What can be said of the two rows in one column, in a sentence."""
     ahead, behind = (first, second) if found.seeds.mean >= 0 else (second, first)
     gap, one_run = abs(100 * found.seeds.mean), found.seeds.half_width is None
@@ -120,7 +120,7 @@ def blocks(every: Sequence[Versus], first: str, second: str) -> list[Block]:
         f"alone: predictions that {code(first)} / {code(second)} alone has right; McNemar's test is on these networks. "
         "Seeds to settle: for 80 % power, if the gap is the measured one."
     ]
-    sentences: list[Block] = [told(found, first, second) for found in every]
+    sentences: list[Block] = [sentence(found, first, second) for found in every]
     return [*sentences, table(heads, rows, f"{code(first)} − {code(second)}", notes), *_overall(every, first)]
 
 

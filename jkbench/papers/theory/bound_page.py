@@ -150,7 +150,7 @@ def _holding(sides: Sequence[Side]) -> Words:
 def _looseness(spaces: dict[str, list[Regime]]) -> Words:
     factors = {space: [s.factor for regime in held for s in regime.sides] for space, held in spaces.items()}
     best = min(min(values) for values in factors.values())
-    told = ", ".join(f"{_range(values)} in {space}" for space, values in factors.items())
+    parts = ", ".join(f"{_range(values)} in {space}" for space, values in factors.items())
     if best >= EMPTY:
         end = (
             "Even at its tightest it would hold for a student {times} times as far from the teacher on the source: "
@@ -160,24 +160,24 @@ def _looseness(spaces: dict[str, list[Regime]]) -> Words:
         end = "At its tightest, {times} times, it gives no more than an order of magnitude."
     else:
         end = "At its tightest, {times} times, it is close to what it bounds."
-    return rich("The right side as a multiple of the left: {told}. " + end, told=told, times=significant(best))
+    return rich("The right side as a multiple of the left: {parts}. " + end, parts=parts, times=significant(best))
 
 
 def _references(spaces: dict[str, list[Regime]], silent: float) -> Words:
     """What one knows without the bound: the largest rho on the source, and a student that says nothing."""
-    told = []
+    parts = []
     for space, held in spaces.items():
         sides = [side for regime in held for side in regime.sides]
-        told.append(f"{sum(side.empty for side in sides)} of {len(sides)} cases in {space}")
+        parts.append(f"{sum(side.empty for side in sides)} of {len(sides)} cases in {space}")
     sides = [side for held in spaces.values() for regime in held for side in regime.sides]
     beyond = sum(side.right >= silent for side in sides)
     return rich(
         "E can never exceed the largest rho on the source, whatever the student learnt. The bound is no smaller than "
-        "that in {told}"
+        "that in {parts}"
         + (": **it says less than that one number**. " if all(side.empty for side in sides) else ". ")
         + "A student whose source head is zero everywhere has E = {silent}; in {beyond} of {cases} the bound does not "
         "exclude it.",
-        told=", ".join(told),
+        parts=", ".join(parts),
         silent=significant(silent),
         beyond=beyond,
         cases=plural(len(sides), "case"),
@@ -189,7 +189,7 @@ def _parts(spaces: dict[str, list[Regime]]) -> str:
         space: [100 * s.slope * s.distance / s.right for regime in held for s in regime.sides if s.right]
         for space, held in spaces.items()
     }
-    told = ", ".join(f"{_percent(values)} in {space}" for space, values in shares.items() if values)
+    parts = ", ".join(f"{_percent(values)} in {space}" for space, values in shares.items() if values)
     one = [side for regime in next(iter(spaces.values())) for side in regime.sides]
     needed = sum(side.target_max < side.source_mean for side in one)
     end = (
@@ -197,7 +197,7 @@ def _parts(spaces: dict[str, list[Regime]]) -> str:
         if needed
         else "It is never needed: the maximum over the target is above E for every student."
     )
-    return f"The share of K·H in the right side: {told or 'none'}. {end}"
+    return f"The share of K·H in the right side: {parts or 'none'}. {end}"
 
 
 def _movement(space: str, held: Sequence[Regime]) -> str:
@@ -252,19 +252,19 @@ def _gains(held: Sequence[Regime], task: Task) -> list[str]:
 
 def _gaps(students: Sequence[MeasuredStudent], task: Task, label: str, found: Recorded) -> list[str]:
     """What is missing, and whether the students are those of the records."""
-    told = []
+    parts = []
     if label == task.baseline:
-        told.append(f"{code(label)} is the baseline itself: there is no gain to show.")
+        parts.append(f"{code(label)} is the baseline itself: there is no gain to show.")
     else:
         without = [s for s in dict.fromkeys(student.shots for student in students) if s not in found.gains]
         if without:
-            told.append(
+            parts.append(
                 f"No gain at {', '.join(map(per_class, without))}: the leaderboard folder has no records of both "
                 f"{code(label)} and {code(task.baseline)} there."
             )
     lost = [f"{per_class(s.shots)}, seed {s.trial.seed}" for s in students if s.accuracy is None]
     if lost:
-        told.append(f"These students diverged and have no bound: {'; '.join(lost)}.")
+        parts.append(f"These students diverged and have no bound: {'; '.join(lost)}.")
     pairs = [
         (student.accuracy, found.accuracies[student.trial.id])
         for student in students
@@ -275,5 +275,5 @@ def _gaps(students: Sequence[MeasuredStudent], task: Task, label: str, found: Re
         text = (
             f"{len(pairs) - len(apart)} of the {plural(len(pairs), 'student')} with a record have exactly its accuracy"
         )
-        told.append(text + (f"; the others differ by at most {100 * max(apart):.2f} points." if apart else "."))
-    return told
+        parts.append(text + (f"; the others differ by at most {100 * max(apart):.2f} points." if apart else "."))
+    return parts

@@ -195,7 +195,7 @@ def measure(
 ) -> Iterator[MeasuredStudent]:
     """Train the student of each trial, and measure the bound on it.
 
-    The teacher is the kept one, or trained and kept. A student that diverges has no bound. `UserError` where the
+    The teacher is the stored one, or is trained and stored. A student that diverges has no bound. `UserError` where the
     method fails.
     """
     source = Pixels(large.images)

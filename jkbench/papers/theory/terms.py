@@ -123,9 +123,11 @@ def verdict(curves: Sequence[Curve], term: str = "jac") -> str:
         ends = curve.ends or (curve.end,)
         seeds = "in every seed" if max(ends) < REDUCED else "in some seeds" if min(ends) < REDUCED else "in no seed"
         reduced.setdefault(seeds, []).append(code(curve.row))
-    told = "; ".join(f"{seeds} for {', '.join(rows)}" for seeds, rows in sorted(reduced.items()))
+    parts = "; ".join(f"{seeds} for {', '.join(rows)}" for seeds, rows in sorted(reduced.items()))
     return (
-        f"Training reduces the term {code(term)} below {100 * REDUCED:.0f} % of its first value {told}." if told else ""
+        f"Training reduces the term {code(term)} below {100 * REDUCED:.0f} % of its first value {parts}."
+        if parts
+        else ""
     )
 
 
@@ -137,8 +139,8 @@ def conclusions(curves: Sequence[Curve], reaches: Sequence[Reach], term: str = "
         seeds = f" ({low} to {high} % over seeds)" if len(curve.ends) > 1 else ""
         yield f"The term {code(term)} of {code(curve.row)} {verb} {round(100 * curve.end)} % of its first value{seeds}."
     for reach in (r for r in reaches if r.term == term):
-        told = f"{code(reach.row)}, before the first step: the gradient of {code(term)}"
+        parts = f"{code(reach.row)}, before the first step: the gradient of {code(term)}"
         if not reach.start[-1]:
-            yield f"{told} does not reach the last convolution."
+            yield f"{parts} does not reach the last convolution."
             continue
-        yield f"{told} at the first convolution is {reach.start[0] / reach.start[-1]:.2g} times that at the last."
+        yield f"{parts} at the first convolution is {reach.start[0] / reach.start[-1]:.2g} times that at the last."

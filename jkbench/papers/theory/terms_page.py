@@ -59,8 +59,8 @@ def _swept(curves: Sequence[Curve]) -> str:
     """That a term's end depends on its weight, where a method stands on the page with several parameters."""
     rows = Counter(row.partition("[")[0] for row in dict.fromkeys(curve.row for curve in curves))
     several = [code(method) for method, count in rows.items() if count > 1]
-    told = f"{' and '.join(several)} {'have' if len(several) > 1 else 'has'} several rows"
-    return f"{told}: how far a term falls depends on its weight beside the others." if several else ""
+    parts = f"{' and '.join(several)} {'have' if len(several) > 1 else 'has'} several rows"
+    return f"{parts}: how far a term falls depends on its weight beside the others." if several else ""
 
 
 def draw(curves: Sequence[Curve]) -> Figure:
