@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from user_folder import METHOD
 
@@ -37,19 +38,22 @@ def wait_for_records(work: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def alive(session: int) -> bool:
+    """Whether a process of that session runs: workers have groups of their own."""
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getsid(process.pid) == session and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return True
+        except (ProcessLookupError, PermissionError):
+            continue
+    return False
 
 
-def everybody_gone(group: int, seconds: float) -> bool:
+def everybody_gone(session: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while alive(group) and time.monotonic() < deadline:
+    while alive(session) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not alive(group)
+    return not alive(session)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

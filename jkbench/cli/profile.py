@@ -33,7 +33,7 @@ def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, 
     Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
     by default. The methods take turns, after warm-up.
     """
-    from jkbench.execute import Machine, backends, work
+    from jkbench.execute import Machine, Needs, backends, work
     from jkbench.execute.run import keep_costs
 
     resources = options.make_resources(device, threads=threads)
@@ -45,7 +45,7 @@ def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, 
         if keep:
             click.echo(f"costs stored in {keep_costs(planned, workers, machine)}")
             return
-        limits, costs, name = workers.call(work.profile, first, machine)
+        limits, costs, name = workers.call(work.profile, first, machine, needs=Needs.of(first))
     if as_json:
         click.echo(
             json.dumps({"ceilings": asdict(limits), "steps": [asdict(c) | {"share": c.share} for c in costs]}, indent=2)

@@ -28,6 +28,7 @@ from jkbench.engine.teacher_signals import Signal, SignalCache
 from jkbench.errors import Collector, UserError
 from jkbench.models.network import Network, build, placed, seeded
 from jkbench.planning import Trial
+from jkbench.plugins.discovery import BUILT_IN
 from jkbench.plugins.loading import load
 from jkbench.plugins.method import Method
 from jkbench.records import schema, teachers
@@ -140,7 +141,7 @@ def make_ready(
     signals = taught = None
     if teacher is not None:
         whole = image_sets.streamed(data.target.splits[pool], data.normalisation, device)
-        store = partial(signal_store, cache, task, data, teacher, device)
+        store = partial(signal_store, cache, trial, data, teacher, device)
         signals = SignalCache(teacher.copy, whole, setting, store(pool), chosen)
         taught = teaching(teacher.copy, scored, setting, store(trial.split))
     batches = Batches(train, trial.training, trial.seed)
@@ -216,16 +217,20 @@ def training_pool(splits: Mapping[str, Split], scored: SplitName) -> str:
 
 
 def signal_store(
-    cache: Path | None, task: Task, data: TaskData, teacher: TrainedNetwork, device: torch.device, pool: str
+    cache: Path | None, trial: Trial, data: TaskData, teacher: TrainedNetwork, device: torch.device, pool: str
 ) -> SignalStore | None:
-    """The cache of the teacher's signals on a split of the task's images, named by all that decides their values."""
+    """The cache of the teacher's signals on a split of the task's images, named by all that decides their values.
+
+    Code that is not the suite's may have patched what computes them: its values are cached apart, by its hash.
+    """
     if cache is None:
         return None
     mean, std = (statistic.flatten().tolist() for statistic in data.normalisation)
+    classes, plugin = trial.task.target.classes, trial.row.plugin
     identity = {
         "teacher": teacher.weights,
         "images": data.target.content,
-        "classes": task.target.classes and list(task.target.classes),
+        "classes": classes and list(classes),
         "split": pool,
         "mean": mean,
         "std": std,
@@ -235,7 +240,10 @@ def signal_store(
         "kernels": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "revision": REVISION,
     }
-    return SignalStore(cache / "signals", identity, len(data.target.splits[pool]))
+    store = SignalStore(cache / "signals", identity, len(data.target.splits[pool]))
+    if plugin.origin == BUILT_IN:
+        return store
+    return replace(store, identity={**identity, "plugin": plugin.code}, shared=store)
 
 
 def check_fit(

@@ -60,6 +60,15 @@ class Mapped:
         """Bytes of all of them."""
         return 4 * len(self.rows) * int(np.prod(self.shape))
 
+    @property
+    def complete(self) -> bool:
+        """Whether no value is missing."""
+        return not (self.rows == _NONE).any()
+
+    def at_hand(self) -> Values | Mapped:
+        """An array of all values, or the map where it would be larger than `HELD`."""
+        return self if self.nbytes > HELD else self[:]
+
     def __getitem__(self, index: Positions | slice | int) -> Values:
         """A copy of the values at these rows; the pages that were read are released."""
         rows = self.rows[index]
@@ -81,17 +90,20 @@ def _images_of(size: int, shape: tuple[int, ...]) -> int:
 class SignalStore:
     """Signals of one teacher on the ``images`` images of a split: each is in a folder of its own in ``folder``.
 
-    ``identity`` is JSON: what the values depend on.
+    ``identity`` is JSON: what the values depend on. ``shared`` is another store, whose values are read where it has all
+    that are wanted, and never written.
     """
 
     folder: Path
     identity: dict[str, Any]
     images: int
+    shared: SignalStore | None = None
 
     def signal(self, name: object) -> SignalStore:
         """The store of one signal."""
         identity = {**self.identity, "signal": str(name)}
-        return replace(self, folder=self.folder / hashing.of_value(identity), identity=identity)
+        shared = None if self.shared is None else self.shared.signal(name)
+        return replace(self, folder=self.folder / hashing.of_value(identity), identity=identity, shared=shared)
 
     def obtain(self, positions: Positions, compute: Callable[[Positions], Values]) -> Values | Mapped:
         """The values of one signal at these images, N×…: read where they are cached, else computed and cached.
@@ -100,6 +112,10 @@ class SignalStore:
         the values are computed nevertheless and a `CacheWarning` says what to do. `UserError` where the folder holds
         a different signal.
         """
+        if self.shared is not None:
+            self.shared._check_identity()
+            if (there := self.shared._read(positions)).complete:
+                return there.at_hand()
         self._check_identity()
         held: dict[int, Values] = {}
         with self._locked() as writable:
@@ -118,7 +134,7 @@ class SignalStore:
         if lost:  # written, but unreadable
             held |= dict(zip(lost, np.ascontiguousarray(compute(np.array(lost)), dtype="<f4"), strict=True))
         if not held:
-            return cached if cached.nbytes > HELD else cached[:]
+            return cached.at_hand()
         return np.stack([held[at] if at in held else cached[index] for index, at in enumerate(positions.tolist())])
 
     @contextmanager

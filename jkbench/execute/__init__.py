@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jkbench.planning import Trial, record_fields
+from jkbench.plugins.describe import Plugin
 from jkbench.records.schema import Record
 from jkbench.records.timings import CellKey
+from jkbench.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,25 @@ class Machine:
     timeout: float | None = None
     expected: Mapping[CellKey, float] = field(default_factory=dict)
     """Seconds of a trial by row and regime, as far as records tell: the longest start first."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a function needs of the process that it runs in: that no other ``plugins`` than these have run in it, and
+    the images of a ``task``, loaded before."""
+
+    plugins: tuple[Plugin, ...] = ()
+    task: Task | None = None
+    datasets: Mapping[str, Plugin] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> Needs:
+        """Of trials of one task."""
+        plugins = {trial.row.plugin.name: trial.row.plugin for trial in trials}
+        return cls(tuple(plugins.values()), trials[0].task, trials[0].datasets)
+
+
+NOTHING = Needs()
 
 
 def failed_record(trial: Trial, message: str, **changes: Any) -> Record:

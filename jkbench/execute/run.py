@@ -14,7 +14,7 @@ from typing import Any
 
 from jkbench import planning
 from jkbench.errors import Collector, UserError, unknown
-from jkbench.execute import Machine, backends, memory, work
+from jkbench.execute import Machine, Needs, backends, memory, work
 from jkbench.execute.backends import Workers
 from jkbench.execute.progress import Progress
 from jkbench.files import cache_folder
@@ -122,7 +122,7 @@ def keep_costs(planned: Planned, workers: Workers, machine: Machine) -> Path:
     recorded_tasks.keep(plan.task, planned.task_text, folder)
     for shots in dict.fromkeys(trial.shots for trial in plan.trials):
         trials = [trial for trial in plan.trials if trial.shots == shots]
-        _, (plain, *found), name = workers.call(work.profile, trials, machine)
+        _, (plain, *found), name = workers.call(work.profile, trials, machine, needs=Needs.of(trials))
         measured: dict[str, costs.StepRatio] = {}
         for trial, cost in zip(trials, found, strict=True):
             method, ratio = trial.row.plugin, cost.milliseconds / plain.milliseconds
@@ -152,7 +152,7 @@ def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
     except ImportError:
         return "torch is not installed here: whether the networks take these images is not checked"
     with backends.start(executor) as workers:
-        return str(workers.call(work.fit, planned.plan, False))
+        return fit(planned.plan, False, workers)
 
 
 def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
@@ -279,10 +279,10 @@ def prepare(
     The other workers start meanwhile. `UserError` where the plan cannot run.
     """
     cache = cache_folder() if cached else None
+    fit(plan, True, workers)
     device, free = workers.call(work.machine_facts, resources.device)
     session = Session(workers, progress, resources, folder, cache, device, free)
     machine = session.machine(plan.trials, loaded.records)
-    workers.call(work.fit, plan, True)
     workers.grow(machine.jobs)
     pretrained = any(row.plugin.facts.get("starts_pretrained") for row in plan.rows)
     roles: tuple[teachers.Role, ...] = ("teacher", "student") if pretrained else ("teacher",)
@@ -292,6 +292,12 @@ def prepare(
     for recipe, network in zip(recipes, told, strict=True):
         progress.say(f"{'teacher' if recipe.role == 'teacher' else 'pre-trained student'} {network}")
     return session
+
+
+def fit(plan: Plan, fetch: bool, workers: Workers) -> str:
+    """Refuse what cannot run, before anything is trained: `UserError`. A sentence about what is not checked, as
+    without ``fetch`` nothing is downloaded."""
+    return str(workers.call(work.fit, plan, fetch, needs=replace(Needs.of(plan.trials), plugins=())))
 
 
 def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:

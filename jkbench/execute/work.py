@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jkbench.data import photographs, prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.execute import Machine
+from jkbench.execute import Machine, Needs
 from jkbench.files import write_atomically
 from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
@@ -31,23 +31,45 @@ if TYPE_CHECKING:
 Tell = Callable[..., None]
 EVERY = 0.1
 """Seconds between two words about steps, and between two signs of life."""
+_loaded: set[tuple[str, ...]] = set()
 
 
-def warm(threads: int) -> None:
+def warm() -> None:
     """Import what trials need. Without torch each function says so when it is called."""
     with contextlib.suppress(ModuleNotFoundError):
         import torch
 
         import jkbench.engine.trial  # noqa: F401
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # a process that is forked has none of the other threads
 
 
-def hear(alive: Callable[[], None]) -> None:
-    """Have ``alive`` called while the engine computes: between steps, and between parts of what takes long."""
+def load(needs: Needs) -> None:
+    """Load the images of a task that are at hand, and import what its networks need, once. Tells of no mistake: the
+    function that needs them does."""
+    task, datasets = needs.task, dict(needs.datasets)
+    if task is None or (key := (task.protocol, *(each.code for each in datasets.values()))) in _loaded:
+        return
+    with contextlib.suppress(Exception, SystemExit):
+        if all(not each.broken and at_hand(each, task) for each in datasets.values()):
+            from jkbench.engine import images
+            from jkbench.models.network import body
+
+            images.of_task(task, datasets)
+            for network in (task.student, task.teacher):
+                if network is not None:
+                    body(network.architecture, 3, task.target.size or 224)
+            _loaded.add(key)
+
+
+def begin(threads: int, alive: Callable[[], None]) -> None:
+    """Compute with so many threads; ``alive`` is called between steps, and between parts of what takes long."""
     with contextlib.suppress(ModuleNotFoundError):
+        import torch
+
         from jkbench.engine import environment
 
+        torch.set_num_threads(threads)
         environment.set_pulse(alive)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 from jkbench.errors import unknown
-from jkbench.execute import Machine
+from jkbench.execute import NOTHING, Machine, Needs
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
@@ -35,8 +35,9 @@ class Workers(Protocol):
         """Prepare for so many trials at a time."""
 
     def call(
-        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
-    ) -> Any:
+        self, function: Callable[..., Any], *arguments: Any, needs: Needs = NOTHING, heard: Heard = ignore,
+        limit: float | None = None,
+    ) -> Any:  # fmt: skip
         """The result of one function. `UserError` where it fails, dies, or is silent for ``limit`` seconds."""
 
     def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:

@@ -1,17 +1,23 @@
 """Worker processes: one at least, so that a plugin that dies, hangs or exits never takes the command with it.
 
-A worker imports torch once and keeps data and teacher. One that dies takes no other trial with it: a new one is
-started, and the trial that it had runs once more, alone, after the others. So does a trial that ran out of memory
-beside others. One that ends in the same way alone is recorded so.
+A worker is a clean process that imports torch, loads a task's images, and runs no method's code. It forks a process
+that does, and forks a new one for another method: whatever a method's code patches, ends with its process. Where
+forking is not safe (all but Linux), another method gets a new worker.
+
+A worker that dies takes no other trial with it: a new one is started, and the trial that it had runs once more, alone,
+after the others. So does a trial that ran out of memory beside others. One that ends in the same way alone is recorded
+so.
 
 Pools are not used: one of several processes (of concurrent.futures, or of loky, which joblib ships) breaks as a whole
-when one of them dies, and none says by which signal, or can end one worker that hangs. A worker here is a process and
-a pipe. It ends with its parent, also where that is killed.
+when one of them dies, and none says by which signal, or can end one worker that hangs. Nor is the standard library's
+fork server: it loads nothing between two forks. A worker here ends with its parent, also where that is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import mmap
 import os
 import signal
 import sys
@@ -22,18 +28,21 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Never, Self
 
 from jkbench.errors import UserError
-from jkbench.execute import Machine, failed_record, work
+from jkbench.execute import NOTHING, Machine, Needs, failed_record, work
 from jkbench.execute.backends import Heard, ignore
 from jkbench.execute.order import LongestFirst
 from jkbench.planning import Trial
+from jkbench.plugins.describe import Plugin
 from jkbench.records.schema import Record
 
 GRACE, START = 10.0, 60.0
 """Seconds that a silent worker has beyond the limit, in which the trial's own clock stops it at the end of a step; and
 before its first sign of life, while it loads images and networks."""
+FORKS = sys.platform == "linux"
+"""Elsewhere, forking is missing, or unsafe after system libraries are loaded."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,12 @@ class Workers:
         self._every += [_Worker(self._threads) for _ in range(jobs - len(self._every))]
 
     def call(
-        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
-    ) -> Any:
+        self, function: Callable[..., Any], *arguments: Any, needs: Needs = NOTHING, heard: Heard = ignore,
+        limit: float | None = None,
+    ) -> Any:  # fmt: skip
         """The result of a function in the first worker; however else it ends is a `UserError`."""
         worker = self._every[0]
-        worker.submit(function, *arguments, heard=heard, limit=limit)
+        worker.submit(function, *arguments, needs=needs, heard=heard, limit=limit)
         ((_, answer),) = _answers([worker])
         if answer.kind == "done":
             return answer.value
@@ -82,8 +92,10 @@ class Workers:
         idle, busy = self._every[:jobs], dict[_Worker, Trial]()
         while waiting or busy:
             while waiting and idle:
-                trial, worker = waiting.take(), idle.pop()
-                worker.submit(work.trial, trial, machine, jobs == 1, limit=machine.timeout)
+                trial = waiting.take()
+                worker = max(idle, key=lambda each: each.suits(trial))
+                idle.remove(worker)
+                worker.start(trial, machine, jobs == 1)
                 busy[worker] = trial
             for worker, answer in _answers(list(busy)):
                 trial = busy.pop(worker)
@@ -98,7 +110,7 @@ class Workers:
         for worker in self._every[1:] if again else ():
             worker.end()
         for trial in again:
-            self._every[0].submit(work.trial, trial, machine, True, limit=machine.timeout)
+            self._every[0].start(trial, machine, True)
             yield _record(trial, _answers(self._every[:1])[0][1])
 
 
@@ -131,7 +143,7 @@ def _answers(busy: Sequence[_Worker]) -> list[tuple[_Worker, Answer]]:
 
 
 class _Worker:
-    """One warm process; a new one stands in its place where it has died."""
+    """One warm process, and the one that it has forked; new ones stand in their place where one has died."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -145,6 +157,7 @@ class _Worker:
         beginning = (theirs, self._threads, os.getpid())
         self._process = get_context("spawn").Process(target=_serve, args=beginning)
         self._ready = False
+        self._ran: tuple[Plugin, ...] | None = None
         with _deaf(), _no_main():
             self._process.start()
         theirs.close()
@@ -161,15 +174,38 @@ class _Worker:
             return float("inf")
         return self._last + self._limit + (GRACE if self._alive else START)
 
+    def suits(self, trial: Trial) -> bool:
+        """Whether its process has run no other method's code."""
+        return self._ran == (trial.row.plugin,)
+
+    def start(self, trial: Trial, machine: Machine, alone: bool) -> None:
+        """Have a trial run; `poll` tells its record."""
+        self.submit(work.trial, trial, machine, alone, needs=Needs.of([trial]), limit=machine.timeout)
+
     def submit(
-        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
-    ) -> None:
-        """Have a function run; `poll` tells how it ended."""
+        self, function: Callable[..., Any], *arguments: Any, needs: Needs, heard: Heard = ignore,
+        limit: float | None = None,
+    ) -> None:  # fmt: skip
+        """Have a function run, in a process that has run no other plugins' code; `poll` tells how it ended."""
         self._heard, self._limit, self._last, self._alive = heard, limit, time.monotonic(), False
         if not self._process.is_alive():  # it was killed while it had nothing to do
             self._replace()
         with contextlib.suppress(OSError):  # it dies now: `poll` tells
+            if self._ran not in (None, (), needs.plugins):
+                self._renew()
+            if self._ran is None:
+                self._connection.send(needs)
             self._connection.send((function, arguments))
+        self._ran = needs.plugins
+
+    def _renew(self) -> None:
+        """End the process that has run a plugin's code."""
+        if FORKS:
+            self._connection.send(None)
+            self._ran = None
+        else:
+            self.end()
+            self._start()
 
     def poll(self) -> Answer | None:
         """How the function ended; None while it runs."""
@@ -207,7 +243,10 @@ class _Worker:
         return f"exited with status {code}" if code is None or code >= 0 else f"died by {_signal(-code)}"
 
     def end(self) -> None:
-        """Stop the process, whatever it does."""
+        """Stop its processes, whatever they do."""
+        with contextlib.suppress(ProcessLookupError):
+            if FORKS:
+                os.killpg(self._process.pid, signal.SIGKILL)  # type: ignore[arg-type]
         self._process.kill()
         self._process.join()
         self._connection.close()
@@ -244,13 +283,41 @@ def _no_main() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _serve(connection: Connection, threads: int, parent: int) -> None:
+def _serve(connection: Connection, threads: int, parent: int) -> Never:
     """A worker's life: Ctrl-C is its parent's business, and it does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if FORKS:
+        os.setpgid(0, 0)  # so that one signal ends it and what it has forked
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     from jkbench.execute.progress import plain_warnings
 
     plain_warnings()
+    work.warm()
+    connection.send(("ready", None))
+    while True:
+        work.load(_received(connection))
+        gc.freeze()  # memory that no process writes into is shared
+        renewed = mmap.mmap(-1, 1)
+        forked = os.fork() if FORKS else 0
+        if not forked:
+            _work(connection, threads)
+            renewed[0] = 1
+            os._exit(0)
+        _, status = os.waitpid(forked, 0)
+        if not renewed[0]:
+            _end_like(os.waitstatus_to_exitcode(status))
+
+
+def _received(connection: Connection) -> Any:
+    """The parent's next message; without a parent, this process ends."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _work(connection: Connection, threads: int) -> None:
+    """Run one function after the other, until there is none."""
     last = 0.0
 
     def alive() -> None:
@@ -262,15 +329,19 @@ def _serve(connection: Connection, threads: int, parent: int) -> None:
     def tell(*words: Any) -> None:
         connection.send(("told", words))
 
-    work.warm(threads)
-    work.hear(alive)
-    connection.send(("ready", None))
-    while True:
-        try:
-            function, arguments = connection.recv()
-        except (EOFError, OSError):
-            os._exit(0)
+    work.begin(threads, alive)
+    while (wanted := _received(connection)) is not None:
+        function, arguments = wanted
         connection.send(_answer(function, (*arguments, tell)))
+
+
+def _end_like(code: int) -> Never:
+    """End as the forked process has ended: the parent tells how."""
+    if code < 0:
+        with contextlib.suppress(OSError):  # not to be caught anyway
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
@@ -285,4 +356,6 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[s
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.2)
+    if FORKS:
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -1,11 +1,12 @@
-"""Everything in this process, one after the other: for a debugger. A plugin that dies takes the command with it."""
+"""Everything in this process, one after the other: for a debugger. Nothing is isolated: what a plugin patches reaches
+later trials, and a plugin that dies takes the command with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
-from jkbench.execute import Machine, failed_record, work
+from jkbench.execute import NOTHING, Machine, Needs, failed_record, work
 from jkbench.execute.backends import Heard, ignore
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
@@ -21,16 +22,17 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        work.hear(ignore)
+        """There is nothing to end."""
 
     def grow(self, jobs: int) -> None:
         """There is one process."""
 
     def call(
-        self, function: Callable[..., Any], *arguments: Any, heard: Heard = ignore, limit: float | None = None
-    ) -> Any:
+        self, function: Callable[..., Any], *arguments: Any, needs: Needs = NOTHING, heard: Heard = ignore,
+        limit: float | None = None,
+    ) -> Any:  # fmt: skip
         """The function's result; nothing ends it here, whatever ``limit`` says."""
-        work.warm(self._threads)
+        work.begin(self._threads, ignore)
         return function(*arguments, heard)
 
     def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:

@@ -11,7 +11,7 @@ import torch
 from jkbench.engine import images as image_sets
 from jkbench.engine.images import LoadedDataset
 from jkbench.errors import UserError
-from jkbench.execute import Machine, backends
+from jkbench.execute import Machine, Needs, backends
 from jkbench.execute.progress import Progress
 from jkbench.execute.run import Planned, Resources, prepare
 from jkbench.execute.work import Tell, where
@@ -59,12 +59,15 @@ def measure(
     plan = replace(plan, rows=[row], trials=[trial for trial in plan.trials if trial.row == row])
     stands_in = None if source is None else planned.index.find("dataset", source)
     with Progress() as progress, backends.start(resources.executor, resources.threads) as workers:
-        workers.call(_source, plan, stands_in)
+        workers.call(_source, plan, stands_in, needs=Needs.of(plan.trials))
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
         if len(planned.plan.rows) > 1:
             progress.say(f"of {len(planned.plan.rows)} rows the first is measured: {row.label}")
         planned, machine = replace(planned, plan=plan), session.machine(plan.trials, {})
-        found: Measured = workers.call(_measured, planned, machine, stands_in, source_images, out, heard=progress.hear)
+        found: Measured = workers.call(
+            _measured, planned, machine, stands_in, source_images, out,
+            needs=Needs.of(plan.trials), heard=progress.hear,
+        )  # fmt: skip
     return found
 
 

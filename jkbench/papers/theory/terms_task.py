@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jkbench.execute import Machine, backends
+from jkbench.execute import Machine, Needs, backends
 from jkbench.execute.progress import Progress
 from jkbench.execute.run import Planned, Resources, prepare
 from jkbench.execute.work import Tell, where
@@ -27,9 +27,10 @@ def measure(planned: Planned, folder: Path, resources: Resources, out: Path) -> 
     largest = max((trial.shots for trial in plan.trials), key=size)
     plan = replace(plan, trials=[trial for trial in plan.trials if trial.shots == largest])
     with Progress() as progress, backends.start(resources.executor, resources.threads) as workers:
-        workers.call(_load, [row.plugin for row in plan.rows])
+        workers.call(_load, [row.plugin for row in plan.rows], needs=Needs.of(plan.trials))
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
-        curves, reaches = workers.call(_measured, plan.trials, session.machine(plan.trials, {}))
+        machine = session.machine(plan.trials, {})
+        curves, reaches = workers.call(_measured, plan.trials, machine, needs=Needs.of(plan.trials))
     task = plan.task
     protocol = [
         f"Task `{task.name}` version {task.version}, protocol `{task.protocol}`.",
