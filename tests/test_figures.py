@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import matplotlib.text
+import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from report_factory import make_record, make_task
+from report_factory import make_record, make_records, make_task
 
 from jkbench.records.schema import Record
 from jkbench.records.select import Chosen
 from jkbench.report import accuracy_figure as figure
 from jkbench.report import transfer_figure
+from jkbench.report.figures import limits, sideways
 from jkbench.report.leaderboard import document
 from jkbench.report.page import Page, compose
 from jkbench.report.render import markdown
+from jkbench.statistics import mean_interval
 from jkbench.tasks.task import Task
 
 SOURCE = {"dataset": "digits", "classes": [0, 1, 2]}
@@ -121,3 +125,33 @@ def test_images_to_the_target_are_marked_where_the_table_has_them():
 
 def test_a_page_of_another_kind_counts_nothing():
     assert transfer_figure.counted(page_of({"scratch": {1: 0.5}, "distill": {1: 0.6}}, kind="distillation")) == []
+
+
+def test_a_task_of_one_regime_has_a_dot_a_row():
+    task = make_task(shots=[5])
+    labels = ["scratch", "distill", "finetune"]
+    page = compose(Chosen(task, make_records(task, labels, seeds=4)))
+    (panel,) = figure.draw(page).axes
+    names = [text.get_text() for text in panel.get_yticklabels()]
+    assert sorted(names) == ["distill", "finetune (reference)", "scratch"]
+    for name, line in zip(names, panel.lines[::3], strict=True):
+        found = page.grid.cell(name.partition(" ")[0], page.grid.columns[0]).interval
+        assert found is not None
+        assert line.get_xdata() == pytest.approx([100 * found.mean])
+
+
+@pytest.mark.parametrize("places", [[1.0, 500.0], [4.0, 10.0, 40.0], [1.0, 5.0, 10.0, 50.0, 100.0, 500.0]])
+@pytest.mark.parametrize("log", [True, False])
+def test_no_mark_stands_far_from_its_place(places, log):
+    scale = np.log if log else np.asarray
+    shift = sideways(places, 10, log)
+    for place in places:
+        for row in range(10):
+            moved = abs(float(scale(shift(place, row)) - scale(place)))
+            assert moved <= 0.04 * float(np.ptp(scale(places))) + 1e-9
+
+
+def test_an_axis_never_leaves_what_a_share_can_be():
+    wide = [mean_interval([0.98, 0.999]), mean_interval([0.01, 0.02])]
+    low, high = limits(wide, 100, 0, 100)
+    assert 0 <= low < high <= 100

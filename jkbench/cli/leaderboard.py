@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
 from jkbench.files import write_atomically
+
+if TYPE_CHECKING:
+    from jkbench.plugins.discovery import Index
+    from jkbench.records.select import Chosen
+    from jkbench.report.document import Document
+    from jkbench.report.page import Page
 
 
 @click.command(epilog=options.examples("jkbench leaderboard --leaderboard leaderboard"))
@@ -30,6 +37,10 @@ from jkbench.files import write_atomically
 )  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file is not what the records give.")
 @click.option("--html", is_flag=True, help="Also write the board: one page for a browser, index.html.")
+@click.option(
+    "--paper", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    help="Also write what a paper needs: tables, figures (PDF, SVG), cells by name, a bibliography, paragraphs.",
+)  # fmt: skip
 def leaderboard(
     plugins: tuple[Path, ...],
     folder: Path,
@@ -39,6 +50,7 @@ def leaderboard(
     readme: Path | None,
     check: bool,
     html: bool,
+    paper: Path | None,
 ) -> int:
     """Write the pages of all tasks from their records.
 
@@ -49,10 +61,9 @@ def leaderboard(
     from jkbench.records import tasks as recorded_tasks
     from jkbench.records.select import every, pages
     from jkbench.records.store import Store
-    from jkbench.report.board import page as board
     from jkbench.report.excerpt import fill
-    from jkbench.report.leaderboard import differences, write_leaderboard
-    from jkbench.report.page import Page, compose
+    from jkbench.report.leaderboard import differences
+    from jkbench.report.page import compose
 
     store = Store(folder, beside)
     if not store.tasks():
@@ -68,14 +79,8 @@ def leaderboard(
     wrong = list(differences(place, chosen)) if check else []
     if not check:
         # pages link the PNG, whatever else is asked for
-        parts: list[board.Part] = []
-        seen = (lambda page, made: parts.append(board.part(page, made, index))) if html else None
-        for path in write_leaderboard(place, chosen, list(dict.fromkeys(["png", *formats])), seen):
-            if path.suffix == ".md":
-                click.echo(path)
-        if html:
-            write_atomically(place / board.NAME, board.render(parts))
-            click.echo(place / board.NAME)
+        for path in _write(place, chosen, list(dict.fromkeys(["png", *formats])), index, html, paper):
+            click.echo(path)
     if readme is not None:
         text = readme.read_text(encoding="utf-8")
         filled = fill(text, page)
@@ -90,3 +95,28 @@ def leaderboard(
     if wrong:
         click.echo(f"{len(wrong)} files are not what the records give: jkbench leaderboard writes them", err=True)
     return 1 if wrong else 0
+
+
+def _write(
+    place: Path, chosen: Iterable[Chosen], formats: list[str], index: Index, html: bool, paper: Path | None
+) -> Iterator[Path]:
+    """Write the pages, and what else is asked for; the files that somebody opens."""
+    from jkbench.report import paper as papers
+    from jkbench.report.board import page as board
+    from jkbench.report.leaderboard import write_leaderboard
+
+    boards: list[board.Part] = []
+    parts: list[papers.PaperPart] = []
+
+    def seen(page: Page, made: Document) -> None:
+        if html:
+            boards.append(board.part(page, made, index))
+        if paper is not None:
+            parts.append(papers.part(page, made, index))
+
+    yield from (path for path in write_leaderboard(place, chosen, formats, seen) if path.suffix == ".md")
+    if html:
+        write_atomically(place / board.NAME, board.render(boards))
+        yield place / board.NAME
+    if paper is not None:
+        yield from (path for path in papers.write_paper(paper, parts) if path.name == "example.tex")

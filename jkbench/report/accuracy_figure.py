@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jkbench.report.figures import GREY, Style, dress, hold, legend, means, sideways, style
+from jkbench.report.figures import GREY, Style, dress, hold, legend, limits, means, sideways, style
 from jkbench.report.grid import Column, ColumnBlock, Grid, images_per_class
 from jkbench.report.page import Page
 from jkbench.statistics import Interval
@@ -60,9 +60,11 @@ def blocks(grid: Grid) -> list[ColumnBlock]:
 
 
 def draw(page: Page) -> Figure:
-    """A panel a block, a line a row."""
+    """A panel a block, a line a row; of a single column, a dot a row."""
     grid, held = page.grid, blocks(page.grid)
     rows = drawn(grid, page.task.baseline)
+    if [len(block.columns) for block in held] == [1]:
+        return _dots(page, held[0].columns[0], rows)
     across = min(len(held), 2)
     down = math.ceil(len(held) / across)
     figure = Figure(figsize=(WIDTH, max(3.2 * down, 0.24 * len(rows) + 1.8) + 0.3), layout="constrained")
@@ -80,6 +82,38 @@ def draw(page: Page) -> Figure:
     legend(figure, panels.flat, [legend_name(grid, label) for label in grid.labels])
     figure.suptitle(page.task.title)
     return figure
+
+
+def _dots(page: Page, column: Column, rows: Sequence[str]) -> Figure:
+    """Means with their intervals, a line a row: one regime makes no curve."""
+    grid = page.grid
+    figure = Figure(figsize=(WIDTH, 0.3 * len(rows) + 1.4), layout="constrained")
+    panel = figure.subplots()
+    shown = {label: found for label in rows if (found := grid.cell(label, column).interval) is not None}
+    for place, (label, found) in enumerate(shown.items()):
+        look = _look(grid, label)
+        panel.errorbar(
+            100 * found.mean,
+            place,
+            xerr=100 * (found.half_width or 0.0),
+            color=look.colour,
+            marker=look.marker,
+            capsize=2,
+        )
+    panel.set_yticks(range(len(shown)), [legend_name(grid, label) for label in shown])
+    panel.invert_yaxis()
+    panel.set_xlim(limits(shown.values(), 100, 0, 100))
+    panel.set_xlabel(f"{grid.split} accuracy in %, {per_class(column.shots)}")
+    panel.grid(axis="x", color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+    figure.suptitle(page.task.title)
+    return figure
+
+
+def _look(grid: Grid, label: str) -> Style:
+    """A row's style; a reference is grey."""
+    look = style(label)
+    return Style(GREY, look.marker, "--") if label in grid.apart else look
 
 
 def _panel(panel: Axes, grid: Grid, rows: Sequence[str], block: ColumnBlock) -> list[Interval]:
@@ -112,10 +146,7 @@ def draw_rows(
     shift = sideways(list(places.values()), len(rows), log)
     for row, label in enumerate(rows):
         there = [(shift(place, row), points[label, c]) for c, place in places.items() if (label, c) in points]
-        look = style(label)
-        if label in grid.apart:
-            look = Style(GREY, look.marker, "--")
-        means(panel, there, look, legend_name(grid, label), scale)
+        means(panel, there, _look(grid, label), legend_name(grid, label), scale)
 
 
 def legend_name(grid: Grid, label: str) -> str:

@@ -30,6 +30,7 @@ GREY = "#777777"
 _SEED, _LINE_SEED = 56651, 6440213
 """The suite's first ten methods have colours of their own and solid lines; all of its methods differ."""
 _SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
+_MOST = 0.04  # of the axis: no mark stands farther from its place
 _DPI = 130
 
 
@@ -95,16 +96,23 @@ def means(
 
 
 def hold(panel: Axes, found: Iterable[Interval], scale: float, low: float, high: float) -> None:
-    """Limits of the vertical axis that hold every mean and never leave ``low`` to ``high``, what a number can be.
+    """Limits of the vertical axis: those of `limits`."""
+    if (ends := limits(found, scale, low, high)) is not None:
+        panel.set_ylim(*ends)
+
+
+def limits(found: Iterable[Interval], scale: float, low: float, high: float) -> tuple[float, float] | None:
+    """An axis that holds every mean and never leaves ``low`` to ``high``, what a number can be; None of nothing.
 
     An interval counts up to three times the median one: of two seeds it may be wider than all that is to be seen.
     """
     every = list(found)
-    if every:
-        most = 3 * float(np.median([interval.half_width for interval in every if interval.half_width] or [0.0]))
-        ends = [i.mean + sign * min(i.half_width or 0.0, most) for i in every for sign in (-1, 1)]
-        margin = 0.05 * (max(ends) - min(ends)) or 0.01
-        panel.set_ylim(max(scale * (min(ends) - margin), low), min(scale * (max(ends) + margin), high))
+    if not every:
+        return None
+    most = 3 * float(np.median([interval.half_width for interval in every if interval.half_width] or [0.0]))
+    ends = [i.mean + sign * min(i.half_width or 0.0, most) for i in every for sign in (-1, 1)]
+    margin = 0.05 * (max(ends) - min(ends)) or 0.01
+    return max(scale * (min(ends) - margin), low), min(scale * (max(ends) + margin), high)
 
 
 def dress(panel: Axes, places: Sequence[float], names: Sequence[str], label: str, log: bool = False) -> None:
@@ -140,10 +148,11 @@ def legend(
 def sideways(places: Sequence[float], rows: int, log: bool) -> Callable[[float, int], float]:
     """A function (place, row) → shifted place."""
     scale = np.log(places) if log else np.asarray(places)
-    nearest = float(np.diff(scale).min()) if len(places) > 1 else 1.0
+    several = len(places) > 1
+    most = min(_SPREAD * float(np.diff(scale).min()), _MOST * float(np.ptp(scale))) if several else _SPREAD
 
     def shift(place: float, row: int) -> float:
-        by = nearest * _SPREAD * (2 * row / max(rows - 1, 1) - 1)
+        by = most * (2 * row / max(rows - 1, 1) - 1)
         return float(place * np.exp(by)) if log else place + by
 
     return shift
