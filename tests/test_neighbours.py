@@ -11,6 +11,7 @@ from user_folder import METHOD
 from jkbench import planning
 from jkbench.execute import Machine, backends
 from jkbench.execute.order import LongestFirst
+from jkbench.execute.run import make_plan
 from jkbench.plugins.discovery import discover
 from jkbench.records.schema import Record
 
@@ -58,6 +59,28 @@ def test_what_a_plugin_patches_reaches_no_other_row(work: Path) -> None:
     beside = ran(f"{names},{NEIGHBOURS}", "shared")
     assert {beside[name][0] for name in NEIGHBOURS.split(",")} == {"ok"}  # type: ignore[index]
     assert {name: beside[name] for name in clean} == clean
+
+
+EDITS = {
+    "": "ok",
+    "steps = 4": "the file was changed after this trial was planned",
+    'title = "Small"': "ok",
+    "[student]": "not a TOML file",
+}
+
+
+@pytest.mark.parametrize("edited", EDITS)
+def test_a_task_that_was_changed_after_planning_is_not_run_under_its_old_protocol(work: Path, edited: str) -> None:
+    """A title changes no number; a file that cannot be read is not the planned one. What was planned is not run."""
+    planned = make_plan("small.toml", "scratch", [2], [0], folder=work / "board")
+    if edited:
+        file = work / "small.toml"
+        file.write_text(file.read_text().replace(edited, edited.replace("4", "5").replace("Small", "S").strip("]")))
+    machine = Machine(work / "board", task_file=planned.task_file)
+    (record,) = backends.run(planned.plan.trials, machine, "serial")
+    assert record.status == ("ok" if EDITS[edited] == "ok" else "failed")
+    assert record.status == "ok" or EDITS[edited] in (record.message or "")
+    assert str(work) not in (record.message or "")
 
 
 def test_trials_of_one_plugin_share_a_process(work: Path) -> None:

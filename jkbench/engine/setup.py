@@ -246,11 +246,8 @@ def signal_store(
     return replace(store, identity={**identity, "plugin": plugin.code}, shared=store)
 
 
-def check_fit(
-    task: Task, data: TaskData, shots: Iterable[Shots], depths: Iterable[str] = ()
-) -> None:  # fmt: skip
-    """Try the task's networks, its regimes and the ``depths`` that rows match at, before anything is trained. One
-    `UserError` names all problems."""
+def check_fit(task: Task, data: TaskData, shots: Iterable[Shots]) -> None:
+    """Try the task's networks and its regimes before anything is trained. One `UserError` names all problems."""
     channels, size = data.target.size
     classes, outputs = len(data.target.classes), data.outputs
     image = torch.zeros(1, channels, size, size)
@@ -269,10 +266,7 @@ def check_fit(
                     networks.append(built)
         if len(networks) == 2:
             with problems.caught():
-                setting = matching.setting(networks[0], networks[1], task, image)
-                for depth in sorted(depths):
-                    with problems.caught():
-                        setting.select(depth)
+                matching.setting(networks[0], networks[1], task, image)
         for regime in shots:
             with problems.caught():
                 subset(data.target.splits["train"].labels, regime, 0)

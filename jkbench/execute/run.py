@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
@@ -29,7 +30,11 @@ from jkbench.records.schema import Outline, Record
 from jkbench.records.standing import standing
 from jkbench.records.store import RecordSet, Store
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
+from jkbench.tasks import task as tasks
 from jkbench.tasks.shots import Shots, SplitName, size
+
+PATIENCE = 60.0
+"""Seconds without a sign of life after which a row's first loss is left to its trials."""
 
 
 def cores() -> int:
@@ -65,12 +70,14 @@ class Resources:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, the plugins that it was made with, the text of its task's file, and the folders whose records count."""
+    """A plan, the plugins that it was made with, the text of its task, the folders whose records count, and the file
+    that the task was read from, with the protocol that it had."""
 
     plan: Plan
     index: Index
     task_text: str
     store: Store
+    task_file: tuple[Path, str] | None = None
 
 
 def make_plan(
@@ -102,7 +109,9 @@ def make_plan(
                 own = choices.of_origin(origin, found, folder, *beside)
                 lengths = costs.lengths(found, folder, *beside)
                 made = planning.make(found, index, methods, shots, seeds, split, own, lengths)
-                return Planned(made, index, text, Store(folder, beside))
+                file = recorded_tasks.path_of(task, folder, *beside).resolve()
+                protocol = tasks.load(str(file)).protocol if settings else found.protocol
+                return Planned(made, index, text, Store(folder, beside), (file, protocol))
     raise AssertionError("a plan that is not made is refused")
 
 
@@ -152,7 +161,7 @@ def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
     except ImportError:
         return "torch is not installed here: whether the networks take these images is not checked"
     with backends.start(executor) as workers:
-        return fit(planned.plan, False, workers)
+        return fit(planned.plan, False, workers, PATIENCE)
 
 
 def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
@@ -194,6 +203,7 @@ def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[st
         try:
             with backends.start(resources.executor, resources.threads) as workers:
                 session = prepare(of_trials(plan, at.missing), folder, resources, workers, progress, loaded)
+                session = replace(session, task_file=planned.task_file)
                 for record in _missing(plan, store, session):
                     counts[record.status] += 1
         finally:
@@ -225,6 +235,7 @@ class Session:
     device: str
     free_mb: float | None
     """Free MiB of a GPU; None on CPU."""
+    task_file: tuple[Path, str] | None = None
 
     def machine(self, trials: Sequence[Trial], known: Mapping[str, Record]) -> Machine:
         """How these trials run here: as many at a time as are wanted, or as cores and memory allow.
@@ -240,7 +251,7 @@ class Session:
             number = memory.jobs(wanted, most if peak else 1, self.free_mb, trial_mb, "the GPU")
         threads, timeout = self.resources.threads, self.resources.timeout
         jobs, seconds = min(number, max(len(trials), 1)), seconds_by_cell(known.values())
-        return Machine(self.folder.resolve(), self.cache, self.device, jobs, threads, timeout, seconds)
+        return Machine(self.folder.resolve(), self.cache, self.device, jobs, threads, timeout, seconds, self.task_file)
 
     def measuring(self, trials: Sequence[Trial], known: Mapping[str, Record]) -> list[Trial]:
         """The trials that run alone first: on a GPU whose memory is to be shared, one of every row, of its largest
@@ -279,7 +290,7 @@ def prepare(
     The other workers start meanwhile. `UserError` where the plan cannot run.
     """
     cache = cache_folder() if cached else None
-    fit(plan, True, workers)
+    fit(plan, True, workers, resources.timeout or PATIENCE)
     device, free = workers.call(work.machine_facts, resources.device)
     session = Session(workers, progress, resources, folder, cache, device, free)
     machine = session.machine(plan.trials, loaded.records)
@@ -294,10 +305,24 @@ def prepare(
     return session
 
 
-def fit(plan: Plan, fetch: bool, workers: Workers) -> str:
+def fit(plan: Plan, fetch: bool, workers: Workers, patience: float) -> str:
     """Refuse what cannot run, before anything is trained: `UserError`. A sentence about what is not checked, as
-    without ``fetch`` nothing is downloaded."""
-    return str(workers.call(work.fit, plan, fetch, needs=replace(Needs.of(plan.trials), plugins=())))
+    without ``fetch`` nothing is downloaded.
+
+    Each row's first loss is tried in a process of its own. One that dies, or is silent for ``patience`` seconds, is
+    left to its trials.
+    """
+    unchecked = workers.call(work.fit, plan, fetch, needs=replace(Needs.of(plan.trials), plugins=()))
+    if unchecked:
+        return str(unchecked)
+    with Collector() as problems:
+        for row in plan.rows:
+            trials = [trial for trial in plan.trials if trial.row == row]
+            with contextlib.suppress(UserError):
+                refused = workers.call(work.first_loss, trials, needs=Needs.of(trials), limit=patience)
+                if refused is not None:
+                    problems.add(refused)
+    return ""
 
 
 def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from jkbench.data import photographs, prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.execute import Machine, Needs
+from jkbench.execute import Machine, Needs, failed_record
 from jkbench.files import write_atomically
 from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
 from jkbench.records import teachers
 from jkbench.records.schema import Record
+from jkbench.tasks import task as tasks
 from jkbench.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -85,7 +86,23 @@ def trial(wanted: Trial, machine: Machine, alone: bool, tell: Tell) -> Record:
     """The record of one trial."""
     from jkbench.engine.trial import run
 
+    if changed := _changed(machine.task_file):
+        return failed_record(wanted, changed)
     return run(wanted, where(machine, alone))
+
+
+def _changed(task_file: tuple[Path, str] | None) -> str:
+    """What is wrong where a task's file is no longer what was planned: without folders, as a record keeps it."""
+    if task_file is None:
+        return ""
+    path, protocol = task_file
+    try:
+        if tasks.load(str(path)).protocol == protocol:
+            return ""
+        error = UserError(f"{path.name}: the file was changed after this trial was planned", "run the command again")
+    except UserError as unreadable:
+        error = unreadable
+    return str(error).replace(f"{path.parent}/", "")
 
 
 def where(machine: Machine, alone: bool = True) -> Where:
@@ -104,7 +121,7 @@ def profile(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[Ceil
 
 
 def fit(plan: Plan, fetch: bool, tell: Tell) -> str:
-    """Refuse what cannot run, before anything is trained: architectures, sizes, regimes, depths.
+    """Refuse what cannot run, before anything is trained: architectures, sizes, regimes.
 
     Without ``fetch``, images that are not here stay where they are: a sentence says what is not checked then.
     """
@@ -119,14 +136,16 @@ def fit(plan: Plan, fetch: bool, tell: Tell) -> str:
             if network is not None:
                 body(network.architecture, 3, task.target.size or 224)
         return f"the images of {' and '.join(absent)} are not here: sizes and regimes are not checked"
-    depths = {
-        str(row.parameters[parameter.name])
-        for row in plan.rows
-        for parameter in row.plugin.parameters
-        if parameter.annotation == "Depth"
-    }
-    check_fit(task, images.of_task(task, datasets), {each.shots for each in plan.trials}, depths)
+    check_fit(task, images.of_task(task, datasets), {each.shots for each in plan.trials})
     return ""
+
+
+def first_loss(trials: Sequence[Trial], tell: Tell) -> UserError | None:
+    """Why a row cannot run: its first loss is computed with untrained networks. None where it can."""
+    from jkbench.engine import images
+    from jkbench.engine.first_loss import refusal
+
+    return refusal(trials, images.of_task(trials[0].task, trials[0].datasets))
 
 
 def at_hand(plugin: Plugin, task: Task) -> bool:

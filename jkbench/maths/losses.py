@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from jkbench.errors import UserError
+
 # A gradient shorter than this has no direction: normalising it would only amplify rounding.
 TINY = 1e-12
 
@@ -18,13 +20,24 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels)
 
 
+def alike(student: Tensor, teacher: Tensor) -> None:
+    """`UserError` where two tensors that are compared number by number differ in shape."""
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"the student's {tuple(student.shape)} is compared with the teacher's {tuple(teacher.shape)}",
+            "map one to the other's width with a module of the method's own (modules)",
+        )
+
+
 def squared_error(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Matching activations, sum_i (T_i − S_i)² (Proposition 1, first term): B×k twice → scalar, mean over the batch."""
+    alike(student_logits, teacher_logits)
     return (student_logits - teacher_logits).square().sum(1).mean()
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """‖∇T − ∇S‖² over rows and pixels (Proposition 1, second term): B×R×D twice → scalar, mean over the batch."""
+    alike(student, teacher)
     return (student - teacher).square().flatten(1).sum(1).mean()
 
 
@@ -35,6 +48,7 @@ def squared_norm(jacobian: Tensor) -> Tensor:
 
 def distance(student: Tensor, teacher: Tensor) -> Tensor:
     """‖T − S‖, not squared, over all of a sample's values: B×… twice → scalar, mean over the batch."""
+    alike(student, teacher)
     return torch.linalg.vector_norm((student - teacher).flatten(1), dim=1).mean()
 
 

@@ -1,6 +1,6 @@
 """Relations between images: similarities, distances and angles inside a batch, contrast with a memory, mixtures.
 
-Those inside a batch raise ValueError at fewer than two images.
+Those inside a batch raise `UserError` at fewer than two images.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from jkbench.maths.losses import normalised
+from jkbench.errors import UserError
+from jkbench.maths.losses import alike, normalised
 
 
 def similarity(features: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ def angles(embeddings: Tensor) -> Tensor:
 
 def huber(student: Tensor, teacher: Tensor) -> Tensor:
     """Half the square up to a difference of 1, then linear: two tensors of one shape → scalar, the mean."""
+    alike(student, teacher)
     return functional.smooth_l1_loss(student, teacher)
 
 
@@ -78,5 +80,5 @@ def _distances(rows: Tensor) -> Tensor:
 
 def _relatable(features: Tensor) -> Tensor:
     if len(features) < 2:
-        raise ValueError("a relation needs two images a batch or more")
+        raise UserError("one image a batch has no relations", "take a larger batch in the task's [student.training]")
     return features.flatten(1)
