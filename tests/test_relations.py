@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from jkbench import maths
+from jkbench.errors import UserError
 
 RELATIONS = [maths.similarity, maths.relative_distances, maths.angles]
 
@@ -72,7 +73,7 @@ def test_equal_and_zero_embeddings_have_finite_values_and_gradients(relation: ob
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_a_lone_image_has_no_relation(relation: object) -> None:
-    with pytest.raises(ValueError, match="two images"):
+    with pytest.raises(UserError, match="one image a batch"):
         relation(torch.ones(1, 3))  # type: ignore[operator]
 
 
