@@ -84,7 +84,7 @@ def test_two_commands_at_once_train_nothing_twice(work: Path) -> None:
     (work / "methods/logged.py").write_text(
         METHOD.replace(
             "        yield",
-            f"        if batch.step == 0: open({str(log)!r}, 'a').write('x\\n')\n"
+            f"        if batch.step == 1: open({str(log)!r}, 'a').write('x\\n')\n"
             "        import time; time.sleep(0.1)\n        yield",
         )
     )
