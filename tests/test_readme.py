@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 from conftest import ROOT
 
-import jkbench
 from jkbench.cli import cli
 from jkbench.plugins.discovery import discover
-from jkbench.records import tasks as recorded_tasks
-from jkbench.records.choices import read
-from jkbench.records.select import pages
+from jkbench.records.select import every
 from jkbench.records.store import Store
 from jkbench.report.excerpt import fill
 from jkbench.report.page import Page, compose
@@ -31,56 +30,51 @@ PAGES = [
 
 
 def page(name: str) -> Page:
-    return shown(name, "task")
+    (found,) = (each for each in every(Store(BOARD), discover(), "test", [], Store(BOARD).read) if each.name == name)
+    return compose(found)
 
 
-def shown(name: str, origin: str) -> Page:
-    task = recorded_tasks.load(name, BOARD)
-    every = pages(task, discover(), Store(BOARD).read(name), read(task, BOARD))
-    return compose(next(each for each in every if each.origin == origin))
-
-
-def gains(task: str, label: str) -> dict[object, tuple[float, float]]:
-    """Gain over the task's baseline and the half-width of its interval, in points, by images per class."""
-    rows = jkbench.gains(BOARD, task=task).query("label == @label and metric == 'accuracy'")
-    return {row.shots: (100 * row.gain, 100 * row.half_width) for row in rows.itertuples()}
+def gains(name: str) -> pd.DataFrame:
+    """Gains over a page's baseline in points, by row and images per class."""
+    rows = tidy(page(name)).query("metric == 'accuracy'").set_index(["label", "shots"])
+    return rows[["gain", "gain_half_width"]].mul(100).join(rows["gain_p"])
 
 
 def test_the_table_in_the_readme_is_what_the_records_say():
-    assert "<!-- table: digits-fewshot " in README
+    assert "<!-- table: digits-fewshot-tuned " in README
     assert fill(README, page) == README, "run: jkbench leaderboard --readme README.md"
-    assert fill(README.replace("72.06", "99.99"), page) == README
+    assert fill(README.replace("84.30", "99.99"), page) == README
 
 
 def test_the_readme_s_first_finding_is_what_the_records_say():
-    found = gains("digits-fewshot", "jacobian")
-    for shots, words in ((1, "with one image per\n  class"), (10, "with ten")):
-        gain, half = found[shots]
-        assert f"{gain:.1f} ± {half:.1f}" in README, words
-    assert all(found[1][0] - found[1][1] > found[shots][0] + found[shots][1] for shots in (5, 10, 50))
-    assert found[50][0] - found[50][1] < 0 < found[50][0] + found[50][1]
+    found = gains("digits-fewshot-tuned")
+    costs = json.loads((ROOT / "docs/method-costs.json").read_text())["steps of distill"]
+    for label in ("jacobian-random-rows", "jacobian"):
+        for shots in (1, 10):
+            gain, half, p = found.loc[label, shots]
+            assert f"{gain:.1f} ± {half:.1f}" in README, (label, shots)
+            assert p < 0.05
+        assert f"{costs[label]:.1f}" in README
+        gain, half, p = found.loc[label, 50]
+        assert gain - half < 0 < gain + half
+    best = {label: found.loc[label, 1]["gain"] for label in found.index.unique("label") if label != "finetune"}
+    assert max(best, key=best.get) == "jacobian-random-rows"
 
 
 def test_the_readme_s_second_finding_is_what_the_records_say():
-    block = next(table for table in page("digits-fewshot").tables)
-    cells = {str(row[0].text).strip("`"): row for row in block.rows}
-    assert cells["noise"][1].bold
-    assert cells["jacobian"][1].bold
-    ratio = [str(head.text).startswith("×") for head in block.heads].index(True)
-    assert cells["noise"][ratio].value < cells["jacobian"][ratio].value
+    found = gains("digits-fewshot-tuned")
+    gained = {label for (label, _), row in found.iterrows() if row["gain"] > 0 and row["gain_p"] < 0.05}
+    assert {"funmatch", "noise"} < gained
+    controls = {"scratch", "finetune", "jacobian-norm"}
+    none = set(found.index.unique("label")) - gained - controls - {"distill", "shuffled-jacobian"}
+    assert {"kd", "fitnets", "crd"} < none
+    assert f"{len(none)} methods" in README, sorted(none)
 
 
 def test_the_readme_s_third_finding_is_what_the_records_say():
-    by_hand = page("digits-transfer")
-    assert by_hand.task.baseline == "scratch"
-    with_teacher = {"attention", "attention-jacobian", "jacobian", "lwf", "lwf-jacobian", "noise"}
-    assert with_teacher == set(by_hand.grid.ranked) - {"scratch", "jacobian-norm"}
-    for label in with_teacher:
-        found = gains("digits-transfer", label)
-        assert all(found[shots][0] + found[shots][1] < 0 for shots in (5, 10, 50)), (label, found)
-    tuned = tidy(shown("digits-transfer", "tuned")).query("metric == 'accuracy'").set_index(["label", "shots"])
-    assert with_teacher < set(tuned.index.get_level_values("label"))
-    assert not any(tuned["gain_p"] < 0.05)
+    found = gains("digits-transfer-tuned")
+    assert {"jacobian", "jacobian-random-rows", "kd", "fitnets", "noise", "lwf"} < set(found.index.unique("label"))
+    assert not any((found["gain"] > 0) & (found["gain_p"] < 0.05))
 
 
 def test_the_readme_is_at_most_700_words():

@@ -57,9 +57,7 @@ def leaderboard(
     Each page is written as Markdown and CSV, with figures, and its tables as LaTeX in tex/. README.md is the index.
     """
     from jkbench.plugins.discovery import discover
-    from jkbench.records import choices
-    from jkbench.records import tasks as recorded_tasks
-    from jkbench.records.select import every, pages
+    from jkbench.records.select import every
     from jkbench.records.store import Store
     from jkbench.report.excerpt import fill
     from jkbench.report.leaderboard import differences
@@ -72,8 +70,10 @@ def leaderboard(
     chosen = every(store, index, split, complaints, store.read if check else store.fold)
 
     def page(name: str) -> Page:
-        task = recorded_tasks.load(name, *store.folders)
-        return compose(next(pages(task, index, store.read(name), choices.read(task, *store.folders))))
+        found = {each.name: each for each in every(store, index, split, [], store.read)}
+        if name not in found:
+            raise UserError(f"{readme}: there is no page {name!r}", f"there are: {', '.join(sorted(found))}")
+        return compose(found[name])
 
     place = folder if split == "test" else folder / split
     wrong = list(differences(place, chosen)) if check else []
