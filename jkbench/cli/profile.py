@@ -75,4 +75,5 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
         f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a product or convolution, "
         f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them."
     )
-    show([table(heads, rows, f"{task}, {shots}, {device}, {threads} thread(s)", [note])])
+    notes = [note, *(f"{cost.label} is not replayed: {cost.obstacle}." for cost in costs if cost.obstacle)]
+    show([table(heads, rows, f"{task}, {shots}, {device}, {threads} thread(s)", notes)])

@@ -22,6 +22,7 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.images import TaskData
 from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.portable import trained_on_a_gpu
 from jkbench.engine.setup import make_ready
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import WrongTerm, named_terms
@@ -239,6 +240,15 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     yield Finding("with random test labels it is at chance", second.accuracy <= second.chance, seen)
     yield _none("it opens no files", dict.fromkeys(first.opened))
     yield Finding("the global random state is untouched", not first.global_state_moved)
+    yield _portable(trial, data, trained)
+
+
+def _portable(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork]) -> Finding:
+    what = "it trains on a GPU"
+    try:
+        return Finding(what, *trained_on_a_gpu(trial, data, trained))
+    except (Exception, SystemExit) as error:
+        return Finding(what, False, _told(error))
 
 
 def _trained_networks(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNetwork]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from jkbench.errors import UserError
 from jkbench.models.network import Network
+from jkbench.tasks.task import Precision
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SignalSettings:
     batch_norm: Literal["per-sample", "batch", "running", "constant"]
     layers: str = ""
     """Both networks' layers with their sizes in words, where no pair is matched."""
+    precision: Precision = "float32"
 
     def select(self, layers: str) -> Sequence[Pair]:
         """The pairs that ``layers`` names (see `Depth`), shallow to deep. `UserError` where one is missing."""

@@ -18,6 +18,7 @@ import torch
 import jkbench
 from jkbench.errors import UserError
 from jkbench.records.schema import Environment
+from jkbench.tasks.task import Precision
 
 CPU = torch.device("cpu")
 
@@ -126,7 +127,7 @@ def processor() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-def describe(where: torch.device) -> Environment:
+def describe(where: torch.device, precision: Precision = "float32") -> Environment:
     """The record's account of this process."""
     commit, dirty = revision()
     return Environment(
@@ -136,7 +137,7 @@ def describe(where: torch.device) -> Environment:
         device=device_name(where),
         processor=processor() if where.type == "cpu" else None,
         threads=torch.get_num_threads(),
-        precision="float32",
+        precision=precision,
         platform=f"{platform.system()}-{platform.machine()}",
         commit=commit,
         dirty=dirty,

@@ -15,6 +15,7 @@ from torch import Tensor
 from jkbench.engine import environment
 from jkbench.engine.batches import Batches, Dial, Place, Places
 from jkbench.engine.clock import Clock
+from jkbench.engine.precision import products_in
 from jkbench.engine.program import RECORDERS, Programs, Recorder
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import Loss, Losses, Step
@@ -199,13 +200,14 @@ class Loop:
             module.train()
         began = time.perf_counter()
         self._signals_before = self._signals_so_far
-        for step in range(self._first, len(self)):
-            self._at = step
-            self._stepped = False
-            yield step
-            if not self._stepped:
-                raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
-            self._clock(step, began)
+        with products_in(self.program.setting.precision):
+            for step in range(self._first, len(self)):
+                self._at = step
+                self._stepped = False
+                yield step
+                if not self._stepped:
+                    raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
+                self._clock(step, began)
         self.release()
         self.trace.seconds = time.perf_counter() - began
 

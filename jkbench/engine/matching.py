@@ -27,7 +27,7 @@ def setting(student: Network, teacher: Network | None, task: Task, image: Tensor
     layers = ""
     if teacher is not None and not pairs:
         layers = f"the student has {_told(sizes(student, image))}; the teacher has {_told(sizes(teacher, image))}"
-    return SignalSettings(pairs, task.family.same_labels, task.matching.batch_norm, layers)
+    return SignalSettings(pairs, task.family.same_labels, task.matching.batch_norm, layers, task.precision)
 
 
 def _told(sizes: dict[str, tuple[int, int]]) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import flop_registry
 from jkbench.engine import environment
 from jkbench.engine import images as image_sets
 from jkbench.engine.loop import Loop
+from jkbench.engine.program import RECORDERS
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import Step
@@ -55,6 +57,8 @@ class StepCost:
     step_memory_mb: float
     """MiB at its peak beyond what was there before: networks, images and optimiser apart."""
     floor_milliseconds: float
+    obstacle: str = ""
+    """Why its steps are not replayed, on a device where steps are."""
 
     @property
     def share(self) -> float:
@@ -130,10 +134,11 @@ def ceilings(device: torch.device) -> Ceilings:
     large convolution (on CPU they are of different libraries, and the convolution's may be the faster), bytes a second
     in a copy of 256 MiB."""
     size, images = (8192, 512) if device.type == "cuda" else (1024, 32)
-    a, b = (torch.ones(size, size, device=device) for _ in range(2))
-    x = torch.ones(images, 256, 18, 18, device=device).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(256, 256, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
-    source = torch.ones(2**26, device=device)
+    # random numbers: on zeros and ones a GPU takes less power, and so runs at a higher clock
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    x = torch.randn(images, 256, 18, 18, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
+    source = torch.randn(2**26, device=device)
     target = torch.empty_like(source)
     with torch.no_grad():
         product = min(_seconds(lambda: torch.mm(a, b), device, 8)[2:])
@@ -158,16 +163,17 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     environment.prepare(where.device)
     limits = ceilings(where.device)
     plain = _ready(trials[0], where).loop
-    step = Step(plain.student, trials[0].task.student.training, plain.program.setting)
-    named: list[tuple[str, Loop, Method]] = [("cross-entropy", Loop(plain.batches, step), _CrossEntropy())]
+    plainest = Step(plain.student, trials[0].task.student.training, plain.program.setting)
+    named: list[tuple[str, Loop, Method]] = [("cross-entropy", Loop(plain.batches, plainest), _CrossEntropy())]
     for trial in trials:
         ready = _ready(trial, where)
         named.append((trial.row.label, ready.loop, ready.method))
     counted = [_count(loop, method) for _, loop, method in named]
     times: list[list[float]] = [[] for _ in named]
+    steps = [_stepping(loop, method) for _, loop, method in named]
     for _ in range(WARM_UP + STEPS):
-        for taken, (_, loop, method) in zip(times, named, strict=True):
-            taken += _seconds(partial(loop.unbudgeted_step, method.loss), where.device, 1)
+        for taken, step in zip(times, steps, strict=True):
+            taken += _seconds(step, where.device, 1)
     costs = []
     for _, loop, _ in named:
         loop.release()
@@ -188,9 +194,17 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
                 bytes=moved,
                 step_memory_mb=peak - before,
                 floor_milliseconds=1000 * max(operations / limits.operations, moved / limits.bytes),
+                obstacle=str(loop.trace.obstacle or ""),
             )
         )
     return limits, costs
+
+
+def _stepping(loop: Loop, method: Method) -> Callable[[], object]:
+    """Takes the next step as a trial on this device does."""
+    if loop.device.type not in RECORDERS or type(method).fit is not Method.fit:
+        return partial(loop.unbudgeted_step, method.loss)
+    return partial(next, chain.from_iterable(loop.recorded(method.loss) for _ in count()))
 
 
 def _ready(trial: Trial, where: Where) -> Ready:

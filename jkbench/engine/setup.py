@@ -21,6 +21,7 @@ from jkbench.engine.context import Context, Subset
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.images import ImageSet, TaskData
 from jkbench.engine.loop import Loop, Start
+from jkbench.engine.precision import check_precision
 from jkbench.engine.signal_store import SignalStore
 from jkbench.engine.step import Step
 from jkbench.engine.teacher import TrainedNetwork
@@ -115,7 +116,7 @@ def make_ready(
     data: TaskData,
     trained: Networks,
     timeout: float | None = None,
-    kind: type[Loop] = Loop,
+    kind: Callable[[Batches, Step, float | None], Loop] = Loop,
     cache: Path | None = None,
 ) -> Ready:
     """Everything before the first step. `UserError` where task, networks or method do not fit together.
@@ -123,6 +124,7 @@ def make_ready(
     ``kind`` is the class of the loop: `jkbench check` takes one that watches.
     """
     task = trial.task
+    check_precision(task.precision, device)
     method: Method = load(trial.row.plugin)(**trial.row.parameters)
     teacher = trained("teacher") if task.teacher is not None else None
     pool = training_pool(data.target.splits, trial.split)

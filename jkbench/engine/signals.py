@@ -20,6 +20,7 @@ from torch.nn import functional
 from jkbench import maths
 from jkbench.engine.clock import Clock
 from jkbench.engine.context import Context, Pair, SignalSettings, Subset
+from jkbench.engine.precision import full, in_precision
 from jkbench.errors import UserError, unknown
 from jkbench.models.batchnorm import batch_norm_statistics, norms, unmoved
 from jkbench.models.network import Network, Outputs, norm_before_activation
@@ -122,6 +123,7 @@ class Signals:
         with unmoved(self._network) if self._view else nullcontext():
             return self._passed()
 
+    @in_precision
     def _passed(self) -> tuple[Outputs, Recording | None]:
         if not self._normalises or self._setting.batch_norm == "batch":
             return self._network(self._x), None
@@ -136,6 +138,7 @@ class Signals:
         return self._pass[0]
 
     @cached_property
+    @in_precision
     def _jacobian_outputs(self) -> Outputs:
         """The pass that Jacobians are taken through: per-sample unless the task asks for coupled batch statistics.
 
@@ -151,6 +154,7 @@ class Signals:
         with replayed(recorded or recorded_again(self._network, self._x.detach()), self._x):
             return self._network(self._x)
 
+    @in_precision
     def _outputs_at(self, x: Tensor) -> Outputs:
         """A pass over other images, with the same batch-norm statistics as the Jacobian pass has."""
         mode = self._setting.batch_norm
@@ -170,7 +174,7 @@ class Signals:
         return self._moved or "_jacobian_outputs" in self.__dict__
 
     def _constant(self, value: Tensor) -> Tensor:
-        return value if self._trained else value.detach()
+        return full(value if self._trained else value.detach())
 
     @property
     def logits(self) -> Tensor:
@@ -217,6 +221,7 @@ class Signals:
         return [(self._constant(norm.bias), self._constant(norm.weight.abs())) for norm in found]
 
     @cached_property
+    @in_precision
     def _before(self) -> Mapping[str, Tensor]:
         """Maps before the activations: of the pass itself, but for the first time, which takes one more pass."""
         if self._outputs.before is None:
@@ -354,7 +359,7 @@ class Signals:
 
     def forward_product(self, directions: Tensor) -> Tensor:
         """J u: the derivative of the logits along one direction u of each image, B×C×H×W → B×K."""
-        outputs = self._jacobian_outputs.teacher_logits
+        outputs = full(self._jacobian_outputs.teacher_logits)
         return maths.jacobian_vector(outputs, self._x, directions, create_graph=self._trained)
 
     def difference(self, directions: Tensor, step: float) -> Tensor:
@@ -384,5 +389,5 @@ class Signals:
 
 
 def _attention(outputs: Outputs, layer: str, size: tuple[int, int]) -> Tensor:
-    attention = maths.attention_map(outputs.maps[layer])
+    attention = maths.attention_map(full(outputs.maps[layer]))
     return attention if attention.shape[1:] == size else functional.adaptive_avg_pool2d(attention[:, None], size)[:, 0]

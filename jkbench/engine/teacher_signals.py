@@ -18,6 +18,7 @@ from torch import Tensor
 from jkbench.engine import environment
 from jkbench.engine.context import Context, SignalSettings
 from jkbench.engine.images import ImageSet
+from jkbench.engine.precision import products_in
 from jkbench.engine.signal_store import CHUNK, Mapped, Positions, SignalStore, Values
 from jkbench.engine.signals import Batch, JacobianRows, Peaks, Signals
 from jkbench.errors import unknown
@@ -134,7 +135,8 @@ class SignalCache:
             padded = torch.from_numpy(np.concatenate([wanted, np.full(CHUNK - len(wanted), wanted[0])]))
             x, y = self._images.read(padded), self._images.labels[padded.to(self._images.device)]
             # a loss may read inside no_grad or autocast: the cached values are those outside
-            with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+            plain = products_in("float32")
+            with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), plain:
                 value = signal.of(Signals(teacher, x, y, self._setting, False)).detach()[: len(wanted)]
             if value[:1].nbytes * len(self._positions) > CACHE_LIMIT:
                 raise _TooLarge

@@ -23,7 +23,7 @@ from jkbench.records.schema import Record
 def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, however it ends; only Ctrl-C and the like are raised."""
     environment.prepare(where.device)
-    base = record_fields(trial) | {"environment": environment.describe(where.device)}
+    base = record_fields(trial) | {"environment": environment.describe(where.device, trial.task.precision)}
     ready: Ready | None = None
 
     def record(**outcome: Any) -> Record:

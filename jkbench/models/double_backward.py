@@ -132,6 +132,7 @@ class AffineByParameters(Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, input: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         ctx.save_for_backward(input)
+        ctx.dtype = scale.dtype
         ctx.set_materialize_grads(False)
         return value.view_as(value)
 
@@ -141,7 +142,8 @@ class AffineByParameters(Function):
             return None, None, None, None
         (input,) = ctx.saved_tensors
         rest = [0, *range(2, input.ndim)]
-        return None, None, (gradient * input).sum(rest, keepdim=True), gradient.sum(rest, keepdim=True)
+        by_scale, by_shift = (each.sum(rest, keepdim=True, dtype=ctx.dtype) for each in (gradient * input, gradient))
+        return None, None, by_scale, by_shift
 
 
 class AffineByInput(Function):

@@ -200,6 +200,9 @@ def _convolution(
     if not call.intact:
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     shape = (list(_pair(stride)), list(_pair(padding)), list(_pair(dilation)), False, [0, 0], groups)
+    # of the precision of the recorded pass
+    input, weight = input.to(call.result.dtype), weight.to(call.result.dtype)
+    bias = None if bias is None else bias.to(call.result.dtype)
     value = call.value if chained else ConvolutionByWeight.apply(call.value, input.detach(), weight, bias, shape)
     return ConvolutionByInput.apply(value, input, (weight, shape))
 
@@ -213,7 +216,8 @@ def _batch_norm(
     if training or running_mean is None or running_var is None:
         if call.given._version != call.given_version:
             raise RuntimeError("the input of a batch norm was changed in place: its statistics are lost")
-        mean, deviation = BatchStatistics.apply(call.given, eps)
+        # autocast's own batch norm takes statistics in float32
+        mean, deviation = BatchStatistics.apply(call.given.float() if call.given.itemsize < 4 else call.given, eps)
     else:
         flat = [-1] + [1] * (input.ndim - 2)
         mean, deviation = running_mean.clone().view(flat), (running_var + eps).rsqrt().view(flat)

@@ -6,7 +6,7 @@ The model refuses a wrong field with the path to it. Nothing here imports torch.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,10 +25,13 @@ from pydantic import (
 from jkbench import hashing
 from jkbench.errors import Collector, UserError, unknown
 from jkbench.tasks import builtin
+from jkbench.tasks.explain import explain
 from jkbench.tasks.families import FAMILIES, Family, Part
 from jkbench.tasks.shots import Shots
 
 Parameters = dict[str, Any]
+
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -41,11 +44,12 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _as_before(later: str) -> Any:
-    """A serialiser that leaves out a field while it is None, so that hashes from before the field stay valid."""
+def _as_before(*later: str) -> Any:
+    """A serialiser that leaves out fields that hold their default, so that hashes from before them stay valid."""
 
     def serialise(self: BaseModel, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key != later or value is not None}
+        fields = type(self).model_fields
+        return {key: value for key, value in handler(self).items() if key not in later or value != fields[key].default}
 
     return model_serializer(mode="wrap")(serialise)
 
@@ -240,9 +244,13 @@ class Task(_Model):
         description="time: the dearest method takes the training's steps, every other as many as fit into the same "
         "time by the costs that `jkbench profile --keep` measured. By default all take the same steps",
     )
+    precision: Precision = Field(
+        default="float32",
+        description="of training steps; bfloat16: of the student's passes. Weights, losses and scores are float32",
+    )
     selection: str = Field(default="", description="how these parameters were chosen, in a sentence for the caption")
 
-    _budgets = _as_before("budget")
+    _later = _as_before("budget", "precision")
 
     @field_validator("kind")
     @classmethod
@@ -354,7 +362,7 @@ def parse(path: Path, text: str, where: str = "") -> Task:
         task = Task.model_validate(content)
     except ValidationError as error:
         with Collector() as problems:
-            for problem in _explain(where or str(path), error):
+            for problem in explain(where or str(path), error, Task):
                 problems.add(problem)
         raise
     if task.name != path.stem:
@@ -367,33 +375,3 @@ def _resolve_weights(network: Any, folder: Path) -> None:
     ready_made = network.get("pretrained") if isinstance(network, dict) else None
     if isinstance(ready_made, dict) and isinstance(ready_made.get("weights"), str):
         ready_made["weights"] = str((folder / ready_made["weights"]).resolve())
-
-
-def _explain(file: str, error: ValidationError) -> Iterator[UserError]:
-    """Each wrong field with the path to it and what would have been right."""
-    for entry in error.errors():
-        at = [str(part) for part in entry["loc"]]
-        where = ".".join(at) or "the task"
-        if entry["type"] == "extra_forbidden":
-            known = _fields(at[:-1])
-            problem = unknown("field", at[-1], known)
-            yield UserError(f"{file}: {where}: {problem.message} here", problem.hint)
-        else:
-            message = entry["msg"].removeprefix("Value error, ")
-            given = entry["input"]
-            shown = "" if isinstance(given, dict) or entry["type"] == "missing" else f" (given: {given!r})"
-            yield UserError(f"{file}: {where}: {message}{shown}")
-
-
-def _fields(at: list[str]) -> list[str]:
-    """The names that a table of the task file may hold."""
-    model: Any = Task
-    for part in at:
-        field = model.model_fields.get(part)
-        if field is None:
-            return []
-        choices = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if model is None:
-            return []
-    return list(model.model_fields)
