@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from jkbench import cross_entropy
 from jkbench.engine import images as image_sets
 from jkbench.engine import loop as loops
-from jkbench.engine import pretend
+from jkbench.engine import pretend, program, together
 from jkbench.engine.clock import Clock, WatchedClock
 from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.program import Tapes
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
-from jkbench.engine.trial import facts, train_and_score
+from jkbench.engine.trial import drained, facts, train_and_score
+from jkbench.execute import Machine, backends
 from jkbench.models.network import Network, seeded
 from jkbench.plugins.discovery import Index, discover
 from jkbench.tasks.task import Augmentation
@@ -73,7 +74,7 @@ def proved(index: Index, folder: Path, name: str, **student: Any) -> None:
     plain.method.fit(plain.loop)
     with pretend.gpu() as watch:
         made = ready(index, folder, name, pretend.CUDA, **student)
-        for step in made.loop.recorded(made.method.loss):
+        for step, _ in enumerate(made.loop.recorded(made.method.loss)):
             if 2 <= step < len(made.loop) - 1:  # in the first two, the teacher's signals are computed
                 assert watch.waits == []
             watch.clear()
@@ -351,3 +352,42 @@ def test_nothing_make_believe_lives_on() -> None:
     assert not torch.cuda.is_available() or torch.cuda.device_count()
     with pytest.raises(RuntimeError, match="outlived its device"):
         made + 1
+
+
+def test_whole_trials_on_streams_have_the_records_of_each_alone(
+    index: Index, references: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three at a time of five: what a trial leaves does not depend on who runs beside it."""
+    monkeypatch.setitem(program.RECORDERS, "cpu", Tapes)
+    made = [small.trial(index, name, seed=seed, **SHORT) for seed in (0, 1) for name in ("jacobian", "noise")]
+    made.append(small.trial(index, "lwf", "transfer", **SHORT))
+    machine = Machine(references, jobs=3)
+    alone = {record.id: record for record in backends.run(made, machine, "serial")}
+    turns = {record.id: record for record in backends.run(made, machine, "streams")}
+    assert alone.keys() == turns.keys()
+    for one, other in ((alone[each], turns[each]) for each in alone):
+        assert (one.status, one.metrics, one.predictions, one.curves) == (
+            "ok",
+            other.metrics,
+            other.predictions,
+            other.curves,
+        )
+        assert other.cost is not None
+        assert not other.cost.alone
+
+
+def test_a_network_that_draws_has_its_own_draws_beside_another(index: Index, references: Path) -> None:
+    made = [small.trial(index, "distill", seed=seed, **SHORT) for seed in (0, 1)]
+    where = small.where(references)
+
+    def dropping(trial: Any, where: Where) -> Any:
+        with seeded("layers", trial.seed):
+            yield
+            first = torch.rand(1).item()
+            yield
+            return first, torch.rand(1).item()
+
+    wanted = [drained(dropping(each, where)) for each in made]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(together, "steps", dropping)
+        assert list(together.run(made, where, 2)) == wanted

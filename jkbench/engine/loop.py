@@ -111,8 +111,9 @@ class Loop:
 
     def __iter__(self) -> Iterator[tuple[Batch, Signals, Signals | None]]:
         for step in self._steps():
-            batch = self.batch(step)
-            yield batch, *self.signals(batch)
+            with products_in(self.program.setting.precision):
+                batch = self.batch(step)
+                yield batch, *self.signals(batch)
 
     def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
         """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
@@ -122,14 +123,19 @@ class Loop:
 
     def train(self, loss: Loss) -> None:
         """Every step with this loss; recorded and replayed on a device that gains by it, where the step can be."""
-        if self._recorder is None:
-            for batch, student, teacher in self:
-                self.step(loss(batch, student, teacher))
-        else:
+        if self.records:
             for _ in self.recorded(loss):
                 pass
+        else:
+            for batch, student, teacher in self:
+                self.step(loss(batch, student, teacher))
 
-    def recorded(self, loss: Loss) -> Iterator[int]:
+    @property
+    def records(self) -> bool:
+        """Whether this device gains by recorded steps."""
+        return self._recorder is not None
+
+    def recorded(self, loss: Loss) -> Iterator[None]:
         """Train with recorded steps, and yield after each: other trainings may run in turns with this one."""
         assert self._recorder is not None
         assert self._total is not None
@@ -139,7 +145,7 @@ class Loop:
         self.program.settle()
         for step in self._steps():
             environment.beat()
-            with recorder.lane():
+            with recorder.lane(), products_in(self.program.setting.precision):
                 place, rate = places.filled(step), self.rate(step)
 
                 def body(clock: Clock, place: Place = place, rate: float | Tensor = rate) -> Losses:
@@ -150,7 +156,7 @@ class Loop:
 
                 self._done(programs.run(Clock(step, len(self)), len(place.index), body))
             self.trace.replayed, self.trace.obstacle = programs.replayed, programs.obstacle
-            yield step
+            yield
 
     def rate(self, step: int) -> float | Tensor:
         """The learning rate of one step: a number, or the memory that a recorded step reads it from."""
@@ -200,14 +206,13 @@ class Loop:
             module.train()
         began = time.perf_counter()
         self._signals_before = self._signals_so_far
-        with products_in(self.program.setting.precision):
-            for step in range(self._first, len(self)):
-                self._at = step
-                self._stepped = False
-                yield step
-                if not self._stepped:
-                    raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
-                self._clock(step, began)
+        for step in range(self._first, len(self)):
+            self._at = step
+            self._stepped = False
+            yield step
+            if not self._stepped:
+                raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
+            self._clock(step, began)
         self.release()
         self.trace.seconds = time.perf_counter() - began
 

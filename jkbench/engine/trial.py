@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,12 +16,30 @@ from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.errors import UserError
 from jkbench.models.network import seeded
 from jkbench.planning import Trial, record_fields
+from jkbench.plugins.method import Method
 from jkbench.records import schema
 from jkbench.records.schema import Record
+
+T = TypeVar("T")
 
 
 def run(trial: Trial, where: Where) -> Record:
     """The record of a trial, however it ends; only Ctrl-C and the like are raised."""
+    return drained(steps(trial, where))
+
+
+def drained(stages: Generator[None, None, T]) -> T:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+
+def steps(trial: Trial, where: Where) -> Generator[None, None, Record]:
+    """As `run`, stopping after each recorded step: other trials may run in turns with this one."""
     environment.prepare(where.device)
     base = record_fields(trial) | {"environment": environment.describe(where.device, trial.task.precision)}
     ready: Ready | None = None
@@ -36,7 +54,7 @@ def run(trial: Trial, where: Where) -> Record:
             environment.reset_peak_memory(where.device)
             trained = trained_networks(trial, where, data)
             ready = make_ready(trial, where.device, data, trained, where.timeout, cache=where.cache)
-            metrics, predicted = train_and_score(ready)
+            metrics, predicted = yield from _trained_and_scored(ready)
         other = sum(p.numel() for p in ready.deployed.parameters()) if ready.deployed is not ready.student else None
         told = {"metrics": metrics, "predictions": schema.pack_labels(predicted), "deployed_parameters": other}
         return record(status="ok", **told)
@@ -66,10 +84,17 @@ def last_lines(error: BaseException, count: int = 3) -> str:
 
 def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
     """Train with the method's loop, then score at the last step: metrics and predicted labels."""
+    return drained(_trained_and_scored(ready))
+
+
+def _trained_and_scored(ready: Ready) -> Generator[None, None, tuple[dict[str, float], list[int]]]:
     loop, task = ready.loop, ready.trial.task
     environment.trim()  # memory that loading took
     try:
-        ready.method.fit(loop)
+        if loop.records and type(ready.method).fit is Method.fit:
+            yield from loop.recorded(ready.method.loss)
+        else:
+            ready.method.fit(loop)
     except (Exception, SystemExit):
         ready.check_unchanged()  # the cause, where it is one
         raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,6 +103,13 @@ def _changed(task_file: tuple[Path, str] | None) -> str:
     except UserError as unreadable:
         error = unreadable
     return str(error).replace(f"{path.parent}/", "")
+
+
+def together(wanted: Sequence[Trial], machine: Machine) -> Iterator[Record]:
+    """The records of trials that run in turns in this process, ``machine.jobs`` at a time."""
+    from jkbench.engine import together
+
+    yield from together.run(wanted, where(machine, machine.jobs == 1), machine.jobs)
 
 
 def where(machine: Machine, alone: bool = True) -> Where:

@@ -12,7 +12,11 @@ from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
 DEFAULT = "processes"
-BACK_ENDS = {DEFAULT: "jkbench.execute.backends.processes", "serial": "jkbench.execute.backends.serial"}
+BACK_ENDS = {
+    DEFAULT: "jkbench.execute.backends.processes",
+    "serial": "jkbench.execute.backends.serial",
+    "streams": "jkbench.execute.backends.streams",
+}
 
 Heard = Callable[..., None]
 """Is given what a function of `jkbench.execute.work` tells while it runs."""
