@@ -168,7 +168,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     for trial in trials:
         ready = _ready(trial, where)
         named.append((trial.row.label, ready.loop, ready.method))
-    counted = [_count(loop, method) for _, loop, method in named]
+    counted = [count_kernels(loop, method) for _, loop, method in named]
     times: list[list[float]] = [[] for _ in named]
     steps = [_stepping(loop, method) for _, loop, method in named]
     for _ in range(WARM_UP + STEPS):
@@ -212,7 +212,7 @@ def _ready(trial: Trial, where: Where) -> Ready:
     return make_ready(trial, where.device, data, trained_networks(trial, where, data))
 
 
-def _count(loop: Loop, method: Method) -> tuple[float, float]:
+def count_kernels(loop: Loop, method: Method) -> tuple[float, float]:
     """Operations and bytes of one step, with the teacher's signals cached."""
     loop.unbudgeted_step(method.loss)
     with _Counter() as counter:

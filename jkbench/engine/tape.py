@@ -108,8 +108,10 @@ class Tape(TorchDispatchMode):
         self._calls: list[_Call] = []
         self._program: list[tuple[Any, Any, Any, list[Tensor | None]]] = []
 
-    def __len__(self) -> int:
-        return len(self._program)
+    @property
+    def kernels(self) -> int:
+        """How many calls of the step do something; views do not."""
+        return len(self._program) or sum(not _is_view(call) for call in self._calls)
 
     def record(self, body: Callable[[], T]) -> T:
         """Run the step, and keep its kernels for `replay`."""
