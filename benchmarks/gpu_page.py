@@ -17,9 +17,9 @@ NOTHING = """Nothing has been measured on a GPU yet. On a machine with one, `pyt
 ten minutes, checks what cannot be checked without one, and fills this page. What is proved without a GPU is in
 [performance](performance.md)."""
 READ = """Measured by `python benchmarks/gpu.py`. *replayed*: a step as a CUDA graph; *tf32*: the same with factors of
-10 bits; *kernels*: calls of torch's kernels in a step; *of ceiling*: the floor of the step (operations over the device's
-product, bytes over its copy, both on random numbers) over its replayed time; *waits*: what torch's debug mode says of
-an eager step; *bits*: whether a replayed training has the bits of an eager one, and of itself."""
+10 bits; *kernels*: calls of torch's kernels in a step; *of ceiling*: the floor of the step (operations over the
+device's product, bytes over its copy, both on random numbers) over its replayed time; *waits*: what torch's debug mode
+says of an eager step; *bits*: whether a replayed training has the bits of an eager one, and of itself."""
 
 
 def page(kept: dict[str, Any] | None) -> Document:

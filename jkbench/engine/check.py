@@ -240,7 +240,7 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     yield Finding("with random test labels it is at chance", second.accuracy <= second.chance, seen)
     yield _none("it opens no files", dict.fromkeys(first.opened))
     yield Finding("the global random state is untouched", not first.global_state_moved)
-    yield _portable(trial, data, trained)
+    yield _portable(trial, image_sets.of_task(task, trial.datasets), trained)
 
 
 def _portable(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork]) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jkbench.execute import Machine, work
-from jkbench.execute.backends import serial
+from jkbench.execute.backends import ignore, serial
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
@@ -18,5 +18,5 @@ class Workers(serial.Workers):
 
     def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:
         """Records in the order in which the trials end, ``machine.jobs`` of them at a time."""
-        work.warm(self._threads)
+        work.begin(self._threads, ignore)
         yield from work.together(trials, machine)
