@@ -109,6 +109,9 @@ def together(wanted: Sequence[Trial], machine: Machine) -> Iterator[Record]:
     """The records of trials that run in turns in this process, ``machine.jobs`` at a time."""
     from jkbench.engine import together
 
+    if changed := _changed(machine.task_file):
+        yield from (failed_record(each, changed) for each in wanted)
+        return
     yield from together.run(wanted, where(machine, machine.jobs == 1), machine.jobs)
 
 
