@@ -235,3 +235,14 @@ def test_a_record_of_a_later_schema_is_left_out_and_said(tmp_path: Path, capsys:
     assert "jacobian.jsonl:1: a record of schema 2, which this version does not read" in capsys.readouterr().err
     assert rows((home / "index.html").read_text()) == {"scratch"}
     assert (home / "records/digits-fewshot/jacobian.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("packed", ["eNo=", "!", "eNpj"])
+def test_damaged_predictions_are_no_traceback_on_a_page(tmp_path: Path, packed: str) -> None:
+    """The page has no interval over images then, and `jkbench verify` says why."""
+    from test_verify import edited
+
+    home = folder_with(tmp_path, real("distill"), edited(real("jacobian"), predictions=packed))
+    assert cli.main(["leaderboard", "--leaderboard", str(home), "--html"], standalone_mode=False) == 0
+    assert rows((home / "index.html").read_text()) == {"distill", "jacobian"}
+    assert cli.main(["verify", "--leaderboard", str(home), "--level", "schema"], standalone_mode=False) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -82,7 +81,7 @@ class Rescored:
         labels = target.splits[record.split].labels
         try:
             predicted = np.array(schema.unpack_labels(record.predictions))
-        except (ValueError, zlib.error) as error:
+        except ValueError as error:
             yield f"its predictions cannot be unpacked: {error}"
             return
         if len(predicted) != len(labels):

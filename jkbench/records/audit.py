@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,7 +91,7 @@ def _numbers(record: Record) -> Iterator[str]:
     accuracy, images = metrics.get("accuracy", 0.0), data.scored_images
     try:
         predicted = unpack_labels(record.predictions)
-    except (ValueError, zlib.error) as error:
+    except ValueError as error:
         yield f"its predictions cannot be unpacked: {error}"
         return
     if len(predicted) != images or max(predicted, default=0) >= data.classes:

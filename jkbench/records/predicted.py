@@ -13,13 +13,17 @@ from jkbench.records.schema import Record, unpack_labels
 def right(record: Record) -> NDArray[np.bool_] | None:
     """A mask over the scored images, in the order of their split, which is that of their classes.
 
-    None where the record holds no predictions, and where these do not give the accuracy that it states.
+    None where the record holds no predictions, and where these are damaged or do not give the accuracy that it states.
     """
     data, accuracy = record.data, record.metrics.get("accuracy")
     if data is None or record.predictions is None or accuracy is None:
         return None
     counts = data.scored_per_class or (data.scored_images // data.classes,) * data.classes
-    truth, predicted = _truth(counts), unpack_labels(record.predictions)
+    truth = _truth(counts)
+    try:
+        predicted = unpack_labels(record.predictions)
+    except ValueError:
+        return None
     if len(truth) != len(predicted):
         return None
     found: NDArray[np.bool_] = truth == predicted

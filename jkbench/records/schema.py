@@ -216,6 +216,10 @@ def pack_labels(labels: Sequence[int]) -> str:
 
 
 def unpack_labels(packed: str) -> NDArray[np.int64]:
-    """The inverse of `pack_labels`: (images,)."""
-    low, high = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8).reshape(2, -1)
+    """The inverse of `pack_labels`: (images,). Raises ValueError for text that it does not write."""
+    try:
+        raw = zlib.decompress(base64.b64decode(packed))
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    low, high = np.frombuffer(raw, dtype=np.uint8).reshape(2, -1)
     return low + 256 * high.astype(np.int64)
