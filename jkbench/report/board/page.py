@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from jkbench.plugins.discovery import Index
 from jkbench.plugins.parameters import written
 from jkbench.records.schema import Record
 from jkbench.report.board import charts
-from jkbench.report.document import Document, Table, TableRow
+from jkbench.report.document import Block, Document, Table, TableRow
 from jkbench.report.grid import Cell, Column, ColumnBlock
 from jkbench.report.page import Page
 from jkbench.report.render import html
@@ -67,7 +67,7 @@ def part(page: Page, document: Document, index: Index) -> Part:
         column = next((c for c in grid.columns if c.shots == page.prices.regime), grid.columns[0])
         figures.append(charts.against_cost(page, column))
     figures.append(charts.forest(page))
-    further = "\n".join(html.blocks(document.blocks[:-1], 4))  # the last one links files beside the page
+    further = "\n".join(html.blocks(list(_further(page, document)), 3))
     markup = tag("h2", html.words(task.title))
     markup += tag("p", html.words(" ".join(task.description.split()))) if task.description else ""
     markup += tag("p", "", class_="count", role="status")
@@ -76,6 +76,16 @@ def part(page: Page, document: Document, index: Index) -> Part:
     markup += tag("details", tag("summary", "All tables, protocol and checks") + further)
     named = frozenset(name for names in signals.values() for name in names)
     return Part(page.name, task.title, task.kind, markup, cells, trials, environments, grid.shots, named)
+
+
+def _further(page: Page, document: Document) -> Iterator[Block]:
+    """What the page has beside its description and main tables; of these only the notes. Its last block links files."""
+    above = page.tables
+    for block in document.blocks[1:-1]:
+        if isinstance(block, Table) and block in above:
+            yield from block.notes
+        else:
+            yield block
 
 
 def render(parts: Iterable[Part], poll: bool = False) -> str:
