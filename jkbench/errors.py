@@ -24,6 +24,14 @@ class UserError(Exception):
         return (UserError, (self.message, self.hint))
 
 
+class Breach(UserError):
+    """A function of a plugin breaks its contract: the mistake is in what it returned or left out, not where it ran."""
+
+    def __init__(self, function: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.function = function
+
+
 class Problems(UserError):
     """Several mistakes of one command, told at once."""
 

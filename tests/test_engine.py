@@ -173,7 +173,7 @@ class Mine(Method):
         (
             "raise ValueError('my mistake')",
             "failed",
-            "mine.py:10 in loss: raise ValueError('my mistake')\nValueError: my mistake",
+            "mine.py:10 in loss: ValueError: my mistake",
         ),
         ("return []", "failed", "no term"),
         ("yield 'ce', student.logits", "failed", "'ce' is not a scalar tensor"),

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from jkbench import planning
 from jkbench.data import arrays
@@ -22,12 +23,12 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.images import TaskData
 from jkbench.engine.loop import Diverged, Loop
+from jkbench.engine.mistakes import public, told
 from jkbench.engine.portable import trained_on_a_gpu
 from jkbench.engine.setup import make_ready
 from jkbench.engine.signals import Batch, Signals
-from jkbench.engine.step import WrongTerm, named_terms
+from jkbench.engine.step import TRAINING, WrongTerm, named_terms
 from jkbench.engine.teacher import TrainedNetwork
-from jkbench.engine.trial import last_lines
 from jkbench.errors import UserError
 from jkbench.planning import Trial
 from jkbench.plugins import parameters, review
@@ -40,9 +41,6 @@ from jkbench.tasks.task import Task
 
 STEPS = 6
 _TERMS = "every loss term is a scalar tensor with a name of its own"
-
-
-_EXCUSES = "A term that trains only modules is named in auxiliary, one that may be zero at first in delayed"
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def check(path: Path) -> Iterator[Finding]:
     try:
         yield from findings(plugin if plugin.described else read(path, "method", "check"))
     except (Exception, SystemExit) as error:
-        yield Finding("the check finishes", False, _told(error))
+        yield Finding("the check finishes", False, told(error, [plugin]))
 
 
 def check_dataset(plugin: Plugin) -> Iterator[Finding]:
@@ -96,7 +94,7 @@ def check_dataset(plugin: Plugin) -> Iterator[Finding]:
         first, second = dict(dataset.load()), dict(dataset.load())
         arrays.check(plugin.name, first, len(dataset.classes))
     except (Exception, SystemExit) as error:
-        yield Finding("load() returns valid splits", False, _told(error))
+        yield Finding("load() returns valid splits", False, told(error, [plugin]))
         return
     sizes = ", ".join(f"{name} {len(split)}" for name, split in first.items())
     yield Finding("load() returns valid splits", True, sizes)
@@ -110,8 +108,8 @@ def check_dataset(plugin: Plugin) -> Iterator[Finding]:
     )
     shared = len(train & test)
     published = bool(dataset.content) or dataset.fetched  # then its duplicates are part of it
-    told = f"{shared} shared{', as published' if published else ''}" if shared else ""
-    yield Finding("no image in both training and test", shared == 0 or published, told)
+    seen = f"{shared} shared{', as published' if published else ''}" if shared else ""
+    yield Finding("no image in both training and test", shared == 0 or published, seen)
     counts = np.bincount(first["train"].labels, minlength=len(dataset.classes))
     yield Finding(
         "every class has training images", bool(counts.min() > 0), f"{counts.min()} to {counts.max()} a class"
@@ -128,10 +126,11 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
         parameters.tunable(plugin)
         load(plugin)(**defaults)
     except (Exception, SystemExit) as error:
-        yield Finding("its parameters have types, defaults and bounds", False, _told(error))
+        yield Finding("its parameters have types and defaults", False, told(error, [plugin]))
         return
     shown = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "it has none"
-    yield Finding("its parameters have types, defaults and bounds", True, shown)
+    free = ", ".join(parameters.unbounded(plugin))
+    yield Finding("its parameters have types and defaults", True, shown + (f"; without bounds: {free}" if free else ""))
     yield _all_read(plugin)
     yield _none("it reads no images by itself", review.reads_images(plugin))
     private = list(review.private_reads(plugin))
@@ -144,8 +143,8 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
 
 def _none(what: str, seen: Iterable[str]) -> Finding:
     """A finding that holds where nothing was seen."""
-    told = list(seen)
-    return Finding(what, not told, "; ".join(told))
+    listed = list(seen)
+    return Finding(what, not listed, "; ".join(listed))
 
 
 def _all_read(plugin: Plugin) -> Finding:
@@ -154,9 +153,8 @@ def _all_read(plugin: Plugin) -> Finding:
 
 def _public() -> str:
     """What a loss may read, as the engine's own classes have it."""
-    owners = {"batch": {**Batch.__dataclass_fields__, **vars(Batch)}, "student and teacher": vars(Signals)}
-    told = [f"{owner}: {', '.join(n for n in names if not n.startswith('_'))}" for owner, names in owners.items()]
-    return f"public are {'; '.join(told)}"
+    owners = {"batch": Batch, "student and teacher": Signals}
+    return "public are " + "; ".join(f"{owner}: {', '.join(public(kind))}" for owner, kind in owners.items())
 
 
 @dataclass
@@ -167,6 +165,8 @@ class _Run:
     """Terms that are to train the method's modules, not the student."""
     terms: list[tuple[str, float]] = field(default_factory=list)
     term_gradients: dict[str, float] = field(default_factory=dict)
+    of_modules: set[str] = field(default_factory=set)
+    """Terms that have a gradient by the weights of a module."""
     teacher_gradient: bool = False
     changed: str = ""
     """How the method changed its teacher or its images."""
@@ -187,21 +187,28 @@ class _Watched(Loop):
     def step(self, terms: Any) -> None:
         named = named_terms(terms)
         self.watched.terms += [(name, float(term.detach())) for name, term in named]
+        modules = [p for module in self.program.modules.values() for p in module.parameters()]
         for name, term in named:
-            of_modules = self.program.parameters if name in self.watched.auxiliary else []
-            weights = of_modules or [p for p in self.student.parameters() if p.requires_grad]
-            reached = 0.0
-            if term.requires_grad:
-                found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
-                reached = sum(float(gradient.abs().sum()) for gradient in found if gradient is not None)
+            by_modules, reached = _reached(term, modules), _reached(term, self.student.parameters())
             seen = self.watched.term_gradients
-            seen[name] = max(seen.get(name, 0.0), reached)
+            seen[name] = max(seen.get(name, 0.0), reached + by_modules * (name in self.watched.auxiliary))
+            if by_modules:
+                self.watched.of_modules.add(name)
         if self.teacher is not None and named:
             total = torch.stack([term for _, term in named]).sum()
             found = torch.autograd.grad(total, list(self.teacher.parameters()), retain_graph=True, allow_unused=True)
             self.watched.teacher_gradient |= any(g is not None and bool(g.abs().sum() > 0) for g in found)
         super().step(named)
         self.watched.steps += 1
+
+
+def _reached(term: Tensor, weights: Iterable[nn.Parameter]) -> float:
+    """The sum of the sizes of a term's gradients by these weights."""
+    trained = [weight for weight in weights if weight.requires_grad]
+    if not term.requires_grad or not trained:
+        return 0.0
+    found = torch.autograd.grad(term, trained, retain_graph=True, allow_unused=True)
+    return sum(float(gradient.abs().sum()) for gradient in found if gradient is not None)
 
 
 def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
@@ -213,23 +220,23 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
         first = _train(trial, trained, global_seed=1)
         with canary.planted(negatives=True):
             second = _train(trial, trained, global_seed=2)
-    except WrongTerm as error:
-        yield Finding(_TERMS, False, str(error))
-        return
     except (Exception, SystemExit) as error:
-        yield Finding("it trains", False, _told(error))
+        what = _TERMS if isinstance(error, WrongTerm) else "it trains, and what it deploys is scored"
+        yield Finding(what, False, told(error, [plugin]))
         return
+    yield Finding("it trains, and what it deploys is scored", True)
     yield Finding(_TERMS, True)
     bad = [f"{name} = {value}" for name, value in first.terms if not math.isfinite(value)]
     names = ", ".join(dict.fromkeys(name for name, _ in first.terms))
     yield Finding("every loss term is finite", not bad, ", ".join(bad[:3]) or names)
-    yield Finding(f"it uses its budget of {STEPS} steps", first.steps == STEPS, f"{first.steps} steps")
+    missed = f": {TRAINING}" if first.steps != STEPS else ""
+    yield Finding(f"it uses its budget of {STEPS} steps", not missed, f"{first.steps} steps{missed}")
     largest = max(first.term_gradients.values(), default=0.0)
     yield Finding("gradients reach the student", largest > 0, f"largest sum {largest:.3g}")
     delayed = plugin.facts["delayed"]
     idle = [name for name, reached in first.term_gradients.items() if not reached > 0 and name not in delayed]
-    told = f"{', '.join(idle)} trains nothing: was a Jacobian computed without create_graph? {_EXCUSES}" if idle else ""
-    yield Finding("every loss term has a gradient by the student's weights", not idle, told)
+    seen = "; ".join(_idle(name, name in first.of_modules) for name in idle)
+    yield Finding("every loss term has a gradient by the student's weights", not idle, seen)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.changed
         yield Finding("gradients never reach the teacher, which stays unchanged", still, first.changed)
@@ -248,7 +255,17 @@ def _portable(trial: Trial, data: TaskData, trained: dict[str, TrainedNetwork]) 
     try:
         return Finding(what, *trained_on_a_gpu(trial, data, trained))
     except (Exception, SystemExit) as error:
-        return Finding(what, False, _told(error))
+        return Finding(what, False, told(error, [trial.row.plugin]))
+
+
+def _idle(name: str, trains_modules: bool) -> str:
+    """What to write about a term that does not train the student."""
+    if trains_modules:
+        return f'{name} trains only modules, not the student: write auxiliary = {{"{name}"}}'
+    return (
+        f'{name} trains nothing: write delayed = {{"{name}"}} if it may be zero at first; '
+        "else look for a detached tensor, or a derivative without create_graph=True"
+    )
 
 
 def _trained_networks(task: Task, index: Index, data: TaskData) -> dict[str, TrainedNetwork]:
@@ -310,7 +327,3 @@ def _set_global(seed: int) -> Callable[[], None]:
         torch.set_rng_state(torch_state)
 
     return back
-
-
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else last_lines(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from jkbench.errors import UserError
 from jkbench.models.network import Network
+from jkbench.plugins.method import DEPTHS
 from jkbench.tasks.task import Precision
 
 
@@ -44,6 +46,8 @@ class SignalSettings:
         named = {"all": self.pairs, "first": self.pairs[:1], "middle": middle, "last": self.pairs[-1:]}
         if layers in named:
             return named[layers]
+        if not isinstance(layers, str) or not re.fullmatch(DEPTHS, layers):
+            raise UserError(f'there are no layers {layers!r}: write "all", "first", "middle", "last", "2" or "1+3"')
         numbers = sorted({int(number) for number in layers.split("+")})
         if numbers[-1] > len(self.pairs):
             told = ", ".join(f"{at} {pair.student} with {pair.teacher}" for at, pair in enumerate(self.pairs, start=1))
@@ -85,11 +89,22 @@ class Subset:
         return found.clone()
 
 
+class Modules(dict[str, nn.Module]):
+    """A method's modules by name. `UserError` for one that it does not have."""
+
+    def __missing__(self, name: str) -> nn.Module:
+        raise UserError(
+            f"there is no module {name!r}: return it from modules(self, student, teacher), as "
+            f'{{"{name}": nn.Linear(…)}}, or as {{"{name}": student.twin("{name}")}} for a second network',
+            f"modules() returns {', '.join(self)}" if self else "modules() returns none",
+        )
+
+
 @dataclass(frozen=True)
 class Context:
     """What a trial gives its signals beside a network and a batch."""
 
-    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=Modules)
     subset: Subset | None = None
     origin: Callable[[], Network] | None = None
     """The student as it started, in evaluation mode: the same network at every call."""

@@ -18,8 +18,9 @@ from jkbench.engine.clock import Clock
 from jkbench.engine.precision import products_in
 from jkbench.engine.program import RECORDERS, Programs, Recorder
 from jkbench.engine.signals import Batch, Signals
-from jkbench.engine.step import Loss, Losses, Step
+from jkbench.engine.step import TRAINING, Loss, Losses, Step
 from jkbench.engine.tape import Obstacle
+from jkbench.errors import Breach
 
 CURVE_POINTS = 20
 
@@ -116,9 +117,11 @@ class Loop:
                 yield batch, *self.signals(batch)
 
     def step(self, terms: Iterable[tuple[str, Tensor]]) -> None:
-        """One optimiser step on the sum of the terms. ValueError where there is no term, or one is not a scalar."""
+        """One optimiser step on the sum of the terms, once a batch. `Breach` at a second call, or at a wrong term."""
         if self._stepped:
-            raise RuntimeError("loop.step() was called twice on a batch: the budget is one step a batch")
+            raise Breach(
+                "fit", f"loop.step() was called twice on a batch, and the budget is one step a batch: {TRAINING}"
+            )
         self._done(self.program.update(terms, self.rate(self._at)))
 
     def train(self, loss: Loss) -> None:
@@ -211,7 +214,9 @@ class Loop:
             self._stepped = False
             yield step
             if not self._stepped:
-                raise RuntimeError("fit() left out loop.step() on a batch: the budget is one step a batch")
+                raise Breach(
+                    "fit", f"fit() left out loop.step() on a batch, and the budget is one step a batch: {TRAINING}"
+                )
             self._clock(step, began)
         self.release()
         self.trace.seconds = time.perf_counter() - began

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache as once
 from functools import cached_property, partial
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from jkbench.engine import environment, matching
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.batches import Batches
-from jkbench.engine.context import Context, Subset
+from jkbench.engine.context import Context, Modules, Subset
 from jkbench.engine.fidelity import Teaching, teaching
 from jkbench.engine.images import ImageSet, TaskData
 from jkbench.engine.loop import Loop, Start
@@ -26,7 +27,7 @@ from jkbench.engine.signal_store import SignalStore
 from jkbench.engine.step import Step
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.engine.teacher_signals import Signal, SignalCache
-from jkbench.errors import Collector, UserError
+from jkbench.errors import Breach, Collector, UserError
 from jkbench.models.network import Network, build, placed, seeded
 from jkbench.planning import Trial
 from jkbench.plugins.discovery import BUILT_IN
@@ -76,12 +77,12 @@ class Ready:
         found: object = self.method.deployed(self.student, self.loop.program.modules, teacher)
         if not isinstance(found, Network):
             told = f"deployed() returns a {type(found).__name__}, which is not a network"
-            raise UserError(told, "return Network(student.body, head)")
+            raise Breach("deployed", f"{told}: return jkbench.Network(body, head)")
         with torch.no_grad():
             given = tuple(found.eval()(self.scored.read(slice(0, 1))).logits.shape)
         if given != (1, self.data.classes):
             told = f"the deployed network has logits of the shape {given} for one image; the task"
-            raise UserError(f"{told} has {self.data.classes} classes", "deploy it in distillation tasks only")
+            raise Breach("deployed", f"{told} has {self.data.classes} classes", "deploy it in distillation tasks only")
         return found
 
     def check_unchanged(self) -> None:
@@ -135,7 +136,7 @@ def make_ready(
     initial = copy.deepcopy(student.state_dict())
     initial_hash = _common_hash(initial)
     started, started_from = _start(method, task, trained, initial)
-    student.load_state_dict(started)
+    _begin(student, started)
     placed(student, device)
     lent = None if teacher is None else teacher.copy()
     setting = matching.setting(student, lent, task, train.read(slice(0, 1)))
@@ -183,6 +184,14 @@ def _start(
 
     started = method.initial(Start(initial, pretrained))
     return started, used[0] if used else None
+
+
+def _begin(student: Network, started: Mapping[str, Tensor]) -> None:
+    try:
+        student.load_state_dict(started)
+    except (RuntimeError, TypeError) as error:
+        told = "initial() returns other weights than the student's: return start.state or start.pretrained()"
+        raise Breach("initial", told) from error
 
 
 def _everywhere(signals: SignalCache, name: str) -> Tensor | None:
@@ -337,7 +346,13 @@ def _own_modules(batches: Batches, step: Step, method: Method, seed: int) -> Map
         modules = method.modules(*step.signals(batches[0]))
     step.student.load_state_dict(state)
     batches.noise.set_state(noise)
-    return {name: module.to(batches.images.device) for name, module in modules.items()}
+    right = isinstance(modules, Mapping | nn.ModuleDict) and all(
+        isinstance(each, nn.Module) for each in modules.values()
+    )
+    if not right:
+        told = f"modules() returns {shorten(repr(modules), 60)}"
+        raise Breach("modules", f'{told}: return a dict from names to modules, {{"map": nn.Linear(…)}}')
+    return Modules((name, module.to(batches.images.device)) for name, module in modules.items())
 
 
 def _common_hash(initial: Mapping[str, Tensor]) -> str:

@@ -84,6 +84,8 @@ class Batch:
 class Signals:
     """Signals of one network on one batch: the student's carry a graph, the teacher's are constants."""
 
+    modules: Mapping[str, nn.Module]
+
     def __init__(
         self,
         network: Network,
@@ -268,7 +270,7 @@ class Signals:
         """The signals of a module that is a network (`twin`), on the same images."""
         network = self.modules[name]
         if not isinstance(network, Network):
-            raise UserError(f"the module {name!r} is not a network", "return student.twin() from modules()")
+            raise UserError(f'the module {name!r} is not a network: return student.twin("{name}") from modules()')
         return Signals(network, self._x, self._y, self._setting, True, self._context)
 
     def twin(self, name: str | None = None) -> Network:

@@ -17,6 +17,7 @@ from jkbench.engine.context import Context, SignalSettings
 from jkbench.engine.optimisers import uncompiled
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.teacher_signals import SignalCache, TeacherSignals
+from jkbench.errors import Breach
 from jkbench.models.network import Network
 from jkbench.tasks.task import Training
 
@@ -31,6 +32,8 @@ class Losses:
 
 Shown = Tensor | tuple[Tensor, Any]
 """What `Method.inputs` returns: images, or images and something for the loss."""
+TRAINING = "write `for batch, student, teacher in loop: loop.step(self.loss(batch, student, teacher))`"
+"""What `Method.fit` does, in words."""
 Loss = Callable[[Batch, Signals, Signals | None], Iterable[tuple[str, Tensor]]]
 
 
@@ -49,8 +52,11 @@ def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim
     return made
 
 
-class WrongTerm(ValueError):
+class WrongTerm(Breach):
     """A loss yielded something other than scalar tensors, each with a name of its own."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("loss", message)
 
 
 def named_terms(terms: Any) -> list[tuple[str, Tensor]]:
@@ -59,6 +65,8 @@ def named_terms(terms: Any) -> list[tuple[str, Tensor]]:
     if not named:
         raise WrongTerm("the loss has no term: yield at least one (name, tensor)")
     for at, pair in enumerate(named):
+        if isinstance(pair, Batch):
+            raise Breach("fit", f"loop.step() takes the terms of a loss: {TRAINING}")
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
             raise WrongTerm(f'the loss yields a {type(pair).__name__}: write yield "name", tensor')
         name, term = pair
@@ -113,6 +121,10 @@ class Step:
         version = batch.x._version
         made = self.inputs(batch)
         x, extra = made if isinstance(made, tuple) else (made, None)
+        if not isinstance(x, Tensor) or len(x) != len(batch.y):
+            told = f"{len(x)} images" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            wanted = f"return {len(batch.y)}, one for each label"
+            raise Breach("inputs", f"inputs() returns {told}: {wanted}")
         # a method may also write into the images
         return replace(batch, shown=x if batch.x._version == version else x.clone(), extra=extra)
 

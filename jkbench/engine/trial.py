@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Generator, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -12,8 +10,10 @@ import torch
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
 from jkbench.engine.loop import Diverged, TimedOut
+from jkbench.engine.mistakes import told
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
-from jkbench.errors import UserError
+from jkbench.engine.step import TRAINING
+from jkbench.errors import Breach
 from jkbench.models.network import seeded
 from jkbench.planning import Trial, record_fields
 from jkbench.plugins.method import Method
@@ -56,30 +56,22 @@ def steps(trial: Trial, where: Where) -> Generator[None, None, Record]:
             ready = make_ready(trial, where.device, data, trained, where.timeout, cache=where.cache)
             metrics, predicted = yield from _trained_and_scored(ready)
         other = sum(p.numel() for p in ready.deployed.parameters()) if ready.deployed is not ready.student else None
-        told = {"metrics": metrics, "predictions": schema.pack_labels(predicted), "deployed_parameters": other}
-        return record(status="ok", **told)
+        packed = schema.pack_labels(predicted)
+        return record(status="ok", metrics=metrics, predictions=packed, deployed_parameters=other)
     except Diverged as error:
         return record(status="diverged", message=str(error))
     except TimedOut as error:
         return record(status="timeout", message=str(error))
     except (torch.OutOfMemoryError, MemoryError) as error:
         return record(status="oom", message=str(error).split("\n")[0] or "out of memory")
-    except UserError as error:
+    except (Exception, SystemExit) as error:  # a plugin that exits ends only its own trial
+        plugins = [trial.row.plugin, *trial.datasets.values()]
+        message = told(error, plugins)
         # records are committed, and a folder may contain a user's name
-        folders = (where.folder, trial.row.plugin.path.parent.resolve(), trial.row.plugin.path.parent)
-        message = str(error)
-        for folder in folders:
+        parents = [plugin.path.parent for plugin in plugins]
+        for folder in (where.folder, *(parent.resolve() for parent in parents), *parents):
             message = message.replace(f"{folder}/", "")
         return record(status="failed", message=message)
-    except (Exception, SystemExit) as error:  # a plugin that exits ends only its own trial
-        return record(status="failed", message=last_lines(error))
-
-
-def last_lines(error: BaseException, count: int = 3) -> str:
-    """The end of a trace without folders (which may name a user): file:line, function, code; then the error."""
-    frames = traceback.extract_tb(error.__traceback__)[-count:]
-    lines = [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
-    return "\n".join([*lines, f"{type(error).__name__}: {error}"])
 
 
 def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:
@@ -101,7 +93,7 @@ def _trained_and_scored(ready: Ready) -> Generator[None, None, tuple[dict[str, f
     ready.check_unchanged()
     environment.trim()  # memory that training took: scoring has other shapes
     if loop.trace.steps != len(loop):
-        raise RuntimeError(f"fit() took {loop.trace.steps} steps; the budget is {len(loop)}")
+        raise Breach("fit", f"fit() took {loop.trace.steps} steps, and the budget is {len(loop)}: {TRAINING}")
     if not all(bool(value.isfinite().all()) for value in ready.deployed.state_dict().values()):
         raise Diverged("the weights are not finite after the last step")
     noise, draws = task.evaluation.noise, task.evaluation.noise_draws

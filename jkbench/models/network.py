@@ -31,6 +31,10 @@ class Outputs:
 class Network(nn.Module):
     """Body and heads. Without a teacher head, ``teacher_logits`` are the logits themselves."""
 
+    body: nn.Module
+    head: nn.Module
+    teacher_head: nn.Module | None
+
     def __init__(self, body: nn.Module, head: nn.Module, teacher_head: nn.Module | None = None) -> None:
         super().__init__()
         self.body = body

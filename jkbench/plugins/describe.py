@@ -7,6 +7,7 @@ import importlib.util
 import sys
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -140,13 +141,18 @@ def _describe(plugin: Plugin, tree: ast.Module) -> Plugin:
 def _read_body(node: ast.ClassDef, facts: dict[str, Any], parameters: dict[str, Parameter]) -> None:
     """Set what a class says over what its bases have said."""
     for statement in node.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        if isinstance(statement, ast.FunctionDef):
+            _check_function(statement)
+        elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             key = statement.targets[0].id
             if key in parameters:
                 told = f"{key!r} is a parameter of a base: write {key}: {parameters[key].annotation} = …"
                 raise Unreadable(statement.lineno, told)
             if key in facts:
                 facts[key] = _literal(statement.value, key)
+            elif not key.startswith("_") and isinstance(statement.value, ast.Constant | ast.UnaryOp):
+                told = f"{key} has no type: write {key}: Weight = … for a parameter, {key}: ClassVar = … for a constant"
+                raise Unreadable(statement.lineno, told)
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             key = statement.target.id
             if key in facts and statement.value is not None:
@@ -155,6 +161,29 @@ def _read_body(node: ast.ClassDef, facts: dict[str, Any], parameters: dict[str, 
                 parameters.pop(key, None)
             elif not key.startswith("_"):
                 parameters[key] = _parameter(statement)
+
+
+def _check_function(node: ast.FunctionDef) -> None:
+    """`Unreadable` where a function of the contract does not take the arguments that it is called with."""
+    if node.name == "__init__":
+        told = "parameters are typed fields, and modules are returned from modules(self, student, teacher), as a dict"
+        raise Unreadable(node.lineno, f"a plugin has no __init__: {told}")
+    given, wanted = node.args, _contract().get(node.name)
+    count = len(given.posonlyargs + given.args)
+    if wanted is None or given.vararg or node.decorator_list:
+        return
+    if not count - len(given.defaults) <= len(wanted) <= count:
+        told = f"{node.name} takes {count} arguments, and is called with {len(wanted)}"
+        raise Unreadable(node.lineno, f"{told}: write def {node.name}({', '.join(wanted)})")
+
+
+@cache
+def _contract() -> dict[str, list[str]]:
+    """The arguments of each function that a plugin may define, as its base class is written."""
+    trees = [ast.parse(Path(__file__).with_name(f"{kind}.py").read_text(encoding="utf-8")) for kind in _BASE]
+    bases = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    functions = [node for base in bases for node in base.body if isinstance(node, ast.FunctionDef)]
+    return {node.name: [each.arg for each in node.args.args] for node in functions}
 
 
 def _check_ranges(classes: list[ast.ClassDef], ranges: dict[str, Any], parameters: Container[str]) -> None:

@@ -31,8 +31,8 @@ def _shallow_first(depth: object) -> str:
     return "+".join(map(str, sorted(set(map(int, parts))))) if all(p.isdecimal() for p in parts) else str(depth)
 
 
-_DEPTHS = r"^(all|first|middle|last|[1-9]\d*(\+[1-9]\d*)*)$"
-Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=_DEPTHS)]
+DEPTHS = r"^(all|first|middle|last|[1-9]\d*(\+[1-9]\d*)*)$"
+Depth = Annotated[str, BeforeValidator(_shallow_first), Field(pattern=DEPTHS)]
 """Which matched layers: ``all``, ``first`` (the shallowest), ``middle``, ``last`` (the deepest), or by number from the
 shallowest, ``2`` or ``1+3``."""
 

@@ -91,6 +91,12 @@ def _field(path: Path, parameter: Parameter) -> tuple[Any, Any]:
     return values[0], values[1]
 
 
+def unbounded(plugin: Plugin) -> list[str]:
+    """Parameters of a plain type, which take any number or any text."""
+    fields = model(plugin).model_fields.items()
+    return [name for name, field in fields if field.annotation in (int, float, str) and not field.metadata]
+
+
 _USUAL = {"Weight": Range(1e-4, 1e2), "Deviation": Range(1e-3, 1e1)}
 
 

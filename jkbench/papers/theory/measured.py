@@ -18,8 +18,9 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import scoring
 from jkbench.engine.images import ImageSet, LoadedDataset, TaskData
 from jkbench.engine.loop import Diverged
+from jkbench.engine.mistakes import last_lines
 from jkbench.engine.setup import Where, make_ready, trained_networks, training_pool
-from jkbench.engine.trial import last_lines, train_and_score
+from jkbench.engine.trial import train_and_score
 from jkbench.errors import UserError
 from jkbench.maths import bound
 from jkbench.models.network import Network, seeded
