@@ -107,6 +107,20 @@ def test_a_changed_plugin_is_run_anew_and_its_old_records_leave_the_table(
     assert (status["records"], status["stale"]) == (8, 4)
 
 
+def test_a_failure_is_told_with_its_line_until_the_method_is_mended(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--methods", "mine", "--shots", "2", "--seeds", "1")
+    (work / "methods/mine.py").write_text(METHOD.replace("student.logits", "student.logit"))
+    told = "mine.py:8 in loss: Signals has no 'logit': did you mean 'logits'"
+    assert told in "".join(run(capsys, *few)[1:])
+    assert told in jkbench(capsys, "status")[1]
+    (work / "methods/mine.py").write_text(METHOD)
+    run(capsys, *few)
+    (status,) = json.loads(jkbench(capsys, "status", "--json")[1])
+    assert (status["records"], status["stale"], status["failures"]) == (2, 1, [])
+
+
 def test_all_mistakes_of_a_command_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = jkbench(
         capsys, "run", "--task", "digits-fewshots", "--methods", "jacobain,distill[akt=1]", "--device", "gpu",

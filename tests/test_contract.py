@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import jkbench
+from jkbench import maths
 from jkbench.cli.new import write
 from jkbench.data import photographs, prepared
 from jkbench.engine.check import check
+from jkbench.engine.mistakes import public
+from jkbench.engine.signals import Batch, Signals
 from jkbench.errors import UserError
 from jkbench.plugins.describe import read
 
@@ -52,6 +58,19 @@ def test_templates_hold_as_they_are(nowhere: Path, family: str) -> None:
     findings = list(check(path))
     assert len(findings) > 4
     assert [finding for finding in findings if not finding.held] == []
+
+
+def test_the_contract_has_each_public_name_and_each_loss_as_it_is_called() -> None:
+    """Of a batch, of signals, and of what `jkbench` exports for losses."""
+    text = (ROOT / "docs" / "contract.md").read_text()
+    named = set(re.findall(r"`(\w*\.\w+)", text))
+    assert {f"batch.{name}" for name in public(Batch)} - named == {"batch.clock"}  # the engine's
+    assert {f".{name}" for name in public(Signals)} - {f".{n.partition('.')[2]}" for n in named} == {".took_jacobian"}
+    losses = text.partition("\n## Losses\n")[2].partition("\n## ")[0]
+    calls = dict(re.findall(r"`(\w+)\(([^)]*)\)`", losses))
+    assert set(calls) == set(jkbench.__all__) & set(vars(maths))
+    for name, arguments in calls.items():
+        inspect.signature(getattr(maths, name)).bind(*arguments.split(", "))
 
 
 def failures(folder: Path, text: str) -> str:

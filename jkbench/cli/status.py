@@ -61,6 +61,8 @@ def _of(name: str, store: Store, index: Index) -> dict[str, Any]:
         entry["problem"] = str(error)
     entry["not_folded"] = sum(1 for _ in (store.inflight / name).glob("*/*.json"))
     entry["unreadable"] = loaded.complaints()
+    by_age = sorted(loaded.records.values(), key=lambda record: record.created)
+    latest = {(r.label, r.shots, r.seed, r.split): r for r in by_age}  # a method that was mended has older failures
     entry["failures"] = [
         {
             "trial": f"{r.label}, {per_class(r.shots)}, seed {r.seed}",
@@ -68,7 +70,7 @@ def _of(name: str, store: Store, index: Index) -> dict[str, Any]:
             "reason": r.reason,
             "message": r.message,
         }
-        for r in sorted(loaded.records.values(), key=lambda record: record.sort_key)
+        for r in sorted(latest.values(), key=lambda record: record.sort_key)
         if r.status != "ok"
     ]
     return entry

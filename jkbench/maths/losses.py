@@ -30,7 +30,10 @@ def alike(student: Tensor, teacher: Tensor) -> None:
 
 
 def squared_error(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Matching activations, sum_i (T_i − S_i)² (Proposition 1, first term): B×k twice → scalar, mean over the batch."""
+    """Matching activations, sum_i (T_i − S_i)² (Proposition 1, first term): B×k twice → scalar, mean over the batch.
+
+    Of maps B×C×h×w: a sum over channels, the mean over images and pixels.
+    """
     alike(student_logits, teacher_logits)
     return (student_logits - teacher_logits).square().sum(1).mean()
 

@@ -51,7 +51,7 @@ class Method(BaseModel):
     tasks: ClassVar[set[str]] = {"distillation", "transfer"}
     """Kinds of task it is defined on: distillation, transfer, robustness."""
     elsewhere: ClassVar[Mapping[str, str]] = {}
-    """Why it is not defined on a kind of task: the sentence that a user reads."""
+    """Why it is not defined on a kind of task, ``{"transfer": "why"}``: the sentence that a user reads."""
     reference: ClassVar[bool] = False
     """Whether it is an upper reference: it sees more data than the rest, is shown apart and is never ranked."""
     unit: ClassVar[str] = "ce"
@@ -81,15 +81,15 @@ class Method(BaseModel):
         return batch.x
 
     def modules(self, student: Signals, teacher: Signals | None) -> Mapping[str, nn.Module]:
-        """The method's own modules (regressors, …): trained with the student, read as ``student.modules[name]``.
+        """The method's own modules (regressors, …) by name: trained with the student, read in ``student.modules``.
 
-        Called once, with the signals of one batch, whose shapes it may read, and of the whole ``subset``.
+        Called once, seeded, with the signals of one batch (a width is ``student.embedding.shape[1]``) and ``subset``.
         """
         return {}
 
     def deployed(self, student: Network, modules: Mapping[str, nn.Module], teacher: Network | None) -> Network:
-        """The network that is scored and counted: the student, or one that is made of its parts, of the modules' and
-        of those of a copy of the teacher."""
+        """The network that is scored and counted: the student, or a ``jkbench.Network(body, head)`` made of its parts,
+        of the modules and of the parts of a copy of the teacher."""
         return student
 
     def initial(self, start: Start) -> Mapping[str, Tensor]:
@@ -97,5 +97,5 @@ class Method(BaseModel):
         return start.state
 
     def fit(self, loop: Loop) -> None:
-        """The whole training: one step per batch by default. The loop fixes the number of steps."""
+        """The whole training, one step a batch: ``for batch, student, teacher in loop: loop.step(terms)``."""
         loop.train(self.loss)
