@@ -37,6 +37,9 @@ INSIDE = {
     ),
     'cross_entropy(student.of("peer").logits, batch.y)': '"peer": student.twin("peer")}',
     "squared_error(student.embedding, teacher.embedding)": (
+        "the student's (10, 8) is compared with the teacher's (10, 16)"
+    ),
+    "(student.embedding - teacher.embedding).sum()": (
         "The size of tensor a (8) must match the size of tensor b (16) at non-singleton dimension 1: where student and "
         "teacher differ in width, map one to the other with a module that modules() returns"
     ),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from jkbench.data.arrays import subset
 from jkbench.engine import environment
 from jkbench.engine.images import TaskData
+from jkbench.engine.mistakes import explained
 from jkbench.engine.setup import make_ready, training_pool
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.errors import UserError
@@ -41,7 +42,8 @@ def refusal(trials: Sequence[Trial], data: TaskData) -> UserError | None:
             with environment.modes_kept(), seeded("first loss"):
                 _first_loss(trial, data)
         except UserError as error:
-            return UserError(f"{trial.name}: {error.message}", error.hint)
+            found = explained(error, [trial.row.plugin])
+            return UserError(f"{trial.name}: {found.message}", found.hint)
         except (Exception, SystemExit):
             continue
     return None

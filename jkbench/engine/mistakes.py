@@ -24,6 +24,11 @@ _ADVICE = {
 
 
 def told(error: BaseException, plugins: Iterable[Plugin]) -> str:
+    """As `explained`, in words."""
+    return str(explained(error, plugins))
+
+
+def explained(error: BaseException, plugins: Iterable[Plugin]) -> UserError:
     """One sentence on what went wrong, after ``FILE:LINE in FUNCTION`` of the first plugin whose code was running.
 
     Without such a plugin: what a `UserError` says, or the last lines of the trace.
@@ -31,8 +36,8 @@ def told(error: BaseException, plugins: Iterable[Plugin]) -> str:
     meant = _meant(error)
     place = next(filter(None, (_place(error, plugin) for plugin in plugins)), "")
     if place:
-        return str(UserError(f"{place}: {meant.message}", meant.hint))
-    return str(error) if isinstance(error, UserError) else last_lines(error)
+        return UserError(f"{place}: {meant.message}", meant.hint)
+    return error if isinstance(error, UserError) else UserError(last_lines(error))
 
 
 def last_lines(error: BaseException, count: int = 3) -> str:
