@@ -31,7 +31,7 @@ def test_the_wheel_carries_plugins_tasks_and_templates(wheel: Path) -> None:
         for path in (ROOT / kind).glob("*.py"):
             assert f"jkbench/{kind}/{path.name}" in names
     for path in (ROOT / "jkbench").rglob("*"):
-        if path.is_file() and path.suffix in (".py", ".toml", ".j2", ".txt", ".csv"):
+        if path.is_file() and path.suffix in (".py", ".toml", ".j2", ".txt", ".csv", ".css", ".js"):
             assert str(path.relative_to(ROOT)) in names
     assert not any(name.startswith(("methods/", "datasets/", "tests/", "leaderboard/")) for name in names)
 
