@@ -15,6 +15,7 @@ from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index, discover
 from jkbench.records import costs
 from jkbench.records.costs import StepRatio
+from jkbench.records.select import currency
 from jkbench.records.store import Store
 from jkbench.report.checks import disagreements
 from jkbench.tasks.task import Task
@@ -91,6 +92,16 @@ def test_a_trial_takes_its_own_steps_and_its_rate_drops_at_the_same_share(index:
     both = [record, short.model_copy(update={"label": "other"})]
     assert not disagreements(task, both)
     assert disagreements(task.model_copy(update={"budget": None}), both)
+
+
+def test_a_trial_that_ended_early_is_not_stale(index: Index, tmp_path: Path) -> None:
+    task = equal_time()
+    trial = dataclasses.replace(planning.make(task, index, "scratch", seeds=[0]).trials[0], steps=7)
+    record = run_trial(trial, small.where(tmp_path))
+    is_current = currency(task, index)
+    assert not is_current(record)  # its id is that of other steps
+    assert is_current(record.model_copy(update={"status": "diverged"}))
+    assert is_current(record.model_copy(update={"status": "failed", "cost": None}))
 
 
 def test_a_damaged_file_of_costs_is_told(index: Index, tmp_path: Path) -> None:

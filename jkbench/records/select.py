@@ -60,7 +60,7 @@ def currency(task: Task, index: Index) -> Callable[[Outline], bool]:
         method = methods.get(record.method)
         if method is None or len(datasets) < len(names):
             return True
-        if task.budget and record.cost is None:  # it failed before its first step
+        if task.budget and (record.status != "ok" or record.cost is None):  # its steps are not those that were planned
             return True
         steps = record.cost.steps if task.budget and record.cost else None
         return record.id == trial_id(method, record.parameters, record.shots, record.seed, record.split, steps)
