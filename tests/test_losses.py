@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from jkbench import maths
+from jkbench.maths import losses
 
 
 def test_cross_entropy_by_pencil() -> None:
@@ -149,3 +150,23 @@ def test_proposition_2_by_monte_carlo() -> None:
         estimate, error = second_order(clean, *(losses(inputs) for inputs in noisy(x)))
     assert error < MAX_ERROR * predicted
     assert abs(estimate - predicted) < STANDARD_ERRORS * error
+
+
+@pytest.mark.parametrize("shape", [(25, 64), (25, 1, 16), (7, 3)])
+def test_normalised_has_the_bits_of_its_plain_twin(shape: tuple[int, ...]) -> None:
+    """Values and gradients, dead rows among them; and derivatives of any order."""
+    values = torch.randn(shape, generator=generator(0)) * torch.logspace(-3, 3, shape[0]).view(
+        -1, *[1] * len(shape[1:])
+    )
+    values[0] = 0
+    found = []
+    for take in (maths.normalised, losses.plainly_normalised):
+        x = values.clone().requires_grad_()
+        result = take(x)
+        torch.linalg.vector_norm((result - 0.1).flatten(1), dim=1).mean().backward()
+        found.append((result.detach(), x.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    exact = torch.randn(3, 5, dtype=torch.double, generator=generator(1), requires_grad=True)
+    assert torch.autograd.gradcheck(maths.normalised, (exact,))
+    assert torch.autograd.gradgradcheck(maths.normalised, (exact,))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 from jkbench.records.store import Store
 
@@ -34,3 +36,18 @@ def test_the_readings_are_of_validation_images_alone() -> None:
     folder = ROOT / "studies/readings"
     for task in (folder / "records").iterdir():
         assert {record.split for record in Store(folder).read(task.name).records.values()} == {"validation"}
+
+
+def test_two_precisions_are_equivalent_where_both_one_sided_tests_say_so() -> None:
+    """Against Schuirmann's two tests, each written out."""
+    spec = importlib.util.spec_from_file_location("precision_report", ROOT / "studies/precision/report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    report = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(report)
+    near, far, wide = [0.1, -0.1, 0.2, 0.0, 0.1, -0.2], [1.0, 1.1, 0.9, 1.2, 1.0, 0.8], [2.0, -2.0, 1.5, -1.0, 0.5, 0.0]
+    for values in (near, far, wide):
+        above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
+        below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
+        assert report.not_equivalent(values) == pytest.approx(max(above, below))
+    assert [report.verdict(each) for each in (near, far, wide)] == ["equivalent", "different", "not resolved"]

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn import functional
 
 from jkbench.errors import UserError
@@ -60,7 +63,34 @@ def normalised(values: Tensor) -> Tensor:
 
     Where the norm vanishes (a dead unit) the result and its derivatives are zero, never NaN.
     """
+    found: Tensor = _Normalised.apply(values)
+    return found
+
+
+def plainly_normalised(values: Tensor) -> Tensor:
+    """The plain twin of `normalised`, to the same bits; twice differentiable, of more kernels."""
     alive = torch.linalg.vector_norm(values.detach(), dim=-1, keepdim=True) > TINY
     # the root never sees a zero: torch masks its first derivative there, but the second would be NaN
     safe = torch.where(alive, values, torch.ones_like(values))
     return torch.where(alive, safe / torch.linalg.vector_norm(safe, dim=-1, keepdim=True), torch.zeros_like(values))
+
+
+class _Normalised(Function):
+    """What is divided by a norm of infinity is zero, and so is its gradient: no kernel looks for dead units."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        norm.masked_fill_((norm > TINY).logical_not_(), torch.inf)
+        result = values / norm
+        ctx.save_for_backward(values, norm, result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        values, norm, result = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is asked for
+            (found,) = torch.autograd.grad(plainly_normalised(values), values, gradient, create_graph=True)
+            return found
+        along = (gradient * (result / norm)).sum(-1, keepdim=True)
+        return gradient / norm - along * result

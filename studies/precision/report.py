@@ -1,0 +1,104 @@
+"""Whether bfloat16 changes accuracies, from this folder's records: `report.py` writes the page to stdout."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from scipy import stats
+
+from jkbench.records.store import Store
+from jkbench.report.document import Bullets, Document, Section, rich, table
+from jkbench.report.render import markdown
+from jkbench.report.wording import measured
+from jkbench.statistics import mean_interval
+
+HERE = Path(__file__).parent
+SHOTS = (10, 50)
+MARGIN = 0.5
+"""Points: a smaller difference is none."""
+
+Cells = dict[tuple[str, int], dict[int, float]]
+
+
+def accuracies(task: str) -> Cells:
+    """Accuracy in % by row and regime, then by seed."""
+    found: Cells = {}
+    for record in Store(HERE).read(task).records.values():
+        if record.status == "ok":
+            found.setdefault((record.label, int(record.shots)), {})[record.seed] = 100 * record.metrics["accuracy"]
+    return found
+
+
+def not_equivalent(differences: list[float], margin: float = MARGIN) -> float:
+    """The p-value of two one-sided t-tests: that the mean difference lies outside ± margin (Schuirmann 1987)."""
+    spread = float(stats.sem(differences))
+    mean = sum(differences) / len(differences)
+    if not spread:
+        return 0.0 if abs(mean) < margin else 1.0
+    return float(stats.t.sf((margin - abs(mean)) / spread, len(differences) - 1))
+
+
+def rows() -> Iterator[tuple[str, int, list[float], float, float]]:
+    """Row, regime, differences by seed, and the mean accuracy in both precisions."""
+    exact, rounded = accuracies("digits-fewshot"), accuracies("digits-bfloat16")
+    for label, shots in sorted(exact.keys() & rounded.keys()):
+        mine, theirs = rounded[label, shots], exact[label, shots]
+        seeds = sorted(mine.keys() & theirs.keys())
+        if len(seeds) > 1:
+            means = (sum(each[seed] for seed in seeds) / len(seeds) for each in (theirs, mine))
+            yield label, shots, [mine[seed] - theirs[seed] for seed in seeds], *means
+
+
+def verdict(differences: list[float]) -> str:
+    """What the two one-sided tests and the 95 % interval say of one cell."""
+    mean = mean_interval(differences)
+    half = mean.half_width or 0.0
+    if not_equivalent(differences) < 0.05:
+        return "equivalent"
+    return "different" if abs(mean.mean) > half else "not resolved"
+
+
+def page() -> Document:
+    """The study's page."""
+    cells = list(rows())
+    body = [
+        [f"`{label}`", str(shots), f"{exact:.1f}", f"{rounded:.1f}", measured(mean_interval(found), 2, sign=True),
+         f"{not_equivalent(found):.3f}", verdict(found), str(len(found))]
+        for label, shots, found, exact, rounded in cells
+    ]  # fmt: skip
+    head = ["row", "per class", "float32", "bfloat16", "difference", "p", "verdict", "n"]
+    blocks = (
+        rich(INTRO, margin=MARGIN),
+        Section("Answer", (Bullets(tuple(answers(cells))),)),
+        Section("Row by row", ((table(head, body),) if body else ()) + (rich(LEGEND, margin=MARGIN),)),
+        "Run it again: `bash studies/precision/run.sh`. What is there is not run again.",
+    )
+    return Document("README", "May a step be taken in bfloat16?", "studies/precision/report.py", blocks)
+
+
+def answers(cells: list[tuple[str, int, list[float], float, float]]) -> Iterator[str]:
+    """One sentence for each verdict, with the rows that have it."""
+    if not cells:
+        yield "Nothing has been run yet: use float32."
+    meaning = {
+        "equivalent": f"Equivalent to ± {MARGIN:g} points",
+        "different": "Different",
+        "not resolved": "Not resolved with these seeds, so bfloat16 is not to be used",
+    }
+    for word, told in meaning.items():
+        named = [f"`{label}` at {shots}" for label, shots, found, *_ in cells if verdict(found) == word]
+        if named:
+            yield f"{told}: {', '.join(named)}."
+
+
+INTRO = """A task may say `precision = "bfloat16"`: the student's passes then take factors of 8 bits, while weights,
+losses and scores stay float32. Is the accuracy that it gives the same? The same trials of `digits-fewshot`, on
+validation images and at seeds that no table uses, in both precisions; differences are paired by seed. A difference of
+less than {margin} points counts as none."""
+
+LEGEND = """Accuracies in %, the difference in points with its 95 % t-interval. p: of two one-sided tests that the mean
+difference lies outside ± {margin} points; below 0.05 the row is *equivalent*. It is *different* where the interval
+leaves out zero, else *not resolved*. The tests are not adjusted for their number. Digits only: no images of CIFAR's
+size have been run."""
+
+if __name__ == "__main__":
+    print(markdown.render(page()), end="")
