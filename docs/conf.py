@@ -23,8 +23,15 @@ suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 SECTIONS = {
     "Start": ["docs/running", "docs/reading-a-table", "leaderboard/README"],
     "Your own": ["CONTRIBUTING", "docs/contract", "docs/data-and-tasks", "docs/submit", "docs/api"],
-    "Methods and tasks": ["docs/methods", "docs/tasks", "docs/choices"],
-    "Results": ["docs/reproduction", "docs/theory", "studies/hypotheses/README", "docs/statistics", "docs/performance", "docs/gpu"],
+    "Methods and tasks": ["docs/methods", "docs/choices"],
+    "Results": [
+        "docs/reproduction",
+        "docs/theory",
+        "studies/hypotheses/README",
+        "docs/statistics",
+        "docs/performance",
+        "docs/gpu",
+    ],
 }
 """Pages in the margin, in this order; those that are not there are left out, and the rest follows under More."""
 GLOBS = ["leaderboard/[!R]*", "studies/*/README", "studies/*/validation/*", "docs/bound-*", "docs/terms-*", "CHANGELOG"]
