@@ -28,7 +28,7 @@ from jkbench.tasks.shots import Shots, per_class, size
 
 NAME = "index.html"
 HERE = Path(__file__).parent
-POINTS = 10
+POINTS = 6
 """About how many points of a curve are in the page."""
 
 
@@ -199,11 +199,15 @@ def _main(page: Page, table: Table, block: ColumnBlock, signals: dict[str, list[
         if at > len(columns) or not grid.records(label_of(row), columns[at - 1].shots):
             return told
         column = columns[at - 1]
-        button = tag("button", told, type="button", data_cell=_key(page, label_of(row), column))
+        button = tag("button", told, data_cell=_key(page, label_of(row), column))
         return button + _bar(grid.cell(label_of(row), column), *spans[column])
 
+    def of_cell(row: TableRow, at: int) -> Attributes:
+        value = row[at].value  # what sorting compares; elsewhere it reads the text
+        return {"data_value": None if value is None else f"{value:.5g}", **of_column(at)}
+
     assert len(heads(block)) == len(columns)
-    return html.tabular(table, of_row, lambda row, at: of_column(at), of_column, inside)
+    return html.tabular(table, of_row, of_cell, of_column, inside)
 
 
 def _span(cells: Sequence[Cell]) -> tuple[float, float]:
@@ -222,7 +226,7 @@ def _bar(cell: Cell, low: float, high: float) -> str:
     ends = [min(max((found.mean + sign * (found.half_width or 0.0) - left) / wide, 0.0), 1.0) for sign in (-1, 0, 1)]
     percent = [round(100 * end, 1) for end in ends]
     place = f"--a:{percent[0]}%;--m:{percent[1]}%;--b:{percent[2]}%"
-    return tag("i", "", class_="bar", style=place, aria_hidden="true")
+    return tag("i", "", class_="bar", style=place)
 
 
 def _problems(page: Page) -> list[str]:
@@ -289,5 +293,5 @@ def _trial(record: Record, environments: dict[str, Any]) -> dict[str, Any]:
         every = range(0, len(record.curve_steps), max(1, len(record.curve_steps) // POINTS))
         found["at"] = [record.curve_steps[at] for at in every]
         curves = {name: [curve[at] for at in every if at < len(curve)] for name, curve in record.curves.items()}
-        found["curves"] = {name: [float(f"{value:.3g}") for value in curve] for name, curve in curves.items()}
+        found["curves"] = {name: [float(f"{value:.2g}") for value in curve] for name, curve in curves.items()}
     return found

@@ -69,7 +69,7 @@ def tabular(
 ) -> str:
     """A table with its title, scrolled sideways where it is too wide; a body a group, a row's name is its heading."""
     heads = "".join(
-        tag("th", words(head.text), scope="col", **{"class_": head.align, **of_head(at)})
+        tag("th", words(head.text), scope="col", **{"class_": _aligned(head.align), **of_head(at)})
         for at, head in enumerate(table.heads)
     )
     bodies = []
@@ -97,6 +97,10 @@ def scrolled(inside: str, name: str) -> str:
 
 
 def _cell(table: Table, row: TableRow, at: int, of_cell: Callable[[TableRow, int], Attributes]) -> Attributes:
-    kind = f"{table.heads[at].align}{' tied' if row[at].bold else ''}"
-    value = row[at].value
-    return {"class_": kind, "data_value": None if value is None else f"{value:.6g}", **of_cell(row, at)}
+    kind = " ".join(filter(None, (_aligned(table.heads[at].align), "tied" if row[at].bold else "")))
+    return {"class_": kind or None, **of_cell(row, at)}
+
+
+def _aligned(align: str) -> str | None:
+    """The class of a cell: most are at the right and need none."""
+    return None if align == "right" else align
