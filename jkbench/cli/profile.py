@@ -61,19 +61,21 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     plain = costs[0]
     heads = [
         "method", "ms a step", f"× {plain.label}", "images/s", "Mflop", "MB moved", "step MiB", "floor ms",
-        "of ceiling",
+        "of ceiling", "µs an answer",
     ]  # fmt: skip
     rows = [
         (
             cost.label, f"{cost.milliseconds:.2f}", f"{cost.milliseconds / plain.milliseconds:.2f}",
             f"{cost.images_per_second:,.0f}", f"{cost.operations / 1e6:.1f}", f"{cost.bytes / 1e6:.1f}",
             f"{cost.step_memory_mb:.0f}", f"{cost.floor_milliseconds:.3f}", f"{100 * cost.share:.1f} %",
+            f"{cost.answer_microseconds:.1f}",
         )
         for cost in costs
     ]  # fmt: skip
     note = (
         f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a product or convolution, "
-        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them."
+        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them. "
+        "Answer: an image through the deployed network, in evaluation."
     )
     notes = [note, *(f"{cost.label} is not replayed: {cost.obstacle}." for cost in costs if cost.obstacle)]
     show([table(heads, rows, f"{task}, {shots}, {device}, {threads} thread(s)", notes)])

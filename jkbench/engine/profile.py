@@ -30,6 +30,7 @@ from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import Step
 from jkbench.maths import cross_entropy
+from jkbench.models.network import Network
 from jkbench.planning import Trial
 from jkbench.plugins.method import Method
 
@@ -57,6 +58,8 @@ class StepCost:
     step_memory_mb: float
     """MiB at its peak beyond what was there before: networks, images and optimiser apart."""
     floor_milliseconds: float
+    answer_microseconds: float
+    """An image through the deployed network, in evaluation, in batches as in training."""
     obstacle: str = ""
     """Why its steps are not replayed, on a device where steps are."""
 
@@ -165,9 +168,11 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     plain = _ready(trials[0], where).loop
     plainest = Step(plain.student, trials[0].task.student.training, plain.program.setting)
     named: list[tuple[str, Loop, Method]] = [("cross-entropy", Loop(plain.batches, plainest), _CrossEntropy())]
+    answers = [_answer_seconds(plain.student, plain)]
     for trial in trials:
         ready = _ready(trial, where)
         named.append((trial.row.label, ready.loop, ready.method))
+        answers.append(_answer_seconds(ready.deployed, ready.loop))
     counted = [count_kernels(loop, method) for _, loop, method in named]
     times: list[list[float]] = [[] for _ in named]
     steps = [_stepping(loop, method) for _, loop, method in named]
@@ -177,7 +182,7 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
     costs = []
     for _, loop, _ in named:
         loop.release()
-    for (label, loop, method), (operations, moved), taken in zip(named, counted, times, strict=True):
+    for (label, loop, method), (operations, moved), taken, answer in zip(named, counted, times, answers, strict=True):
         environment.trim()
         environment.reset_peak_memory(where.device)
         before = environment.peak_memory_mb(where.device)
@@ -194,10 +199,21 @@ def profile(trials: Sequence[Trial], where: Where) -> tuple[Ceilings, list[StepC
                 bytes=moved,
                 step_memory_mb=peak - before,
                 floor_milliseconds=1000 * max(operations / limits.operations, moved / limits.bytes),
+                answer_microseconds=1e6 * answer,
                 obstacle=str(loop.trace.obstacle or ""),
             )
         )
     return limits, costs
+
+
+def _answer_seconds(network: Network, loop: Loop) -> float:
+    """Seconds that a network takes for an image in evaluation: of the fastest batch, which other load moves least."""
+    x, mode = loop.batch(0).x, network.training
+    network.eval()
+    with torch.no_grad():
+        taken = _seconds(lambda: network(x), loop.device, WARM_UP + STEPS)[WARM_UP:]
+    network.train(mode)
+    return min(taken) / len(x)
 
 
 def _stepping(loop: Loop, method: Method) -> Callable[[], object]:
