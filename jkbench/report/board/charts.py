@@ -228,13 +228,12 @@ def forest(page: Page) -> str:
         for label in rows:
             gain = page.gains[label, column]
             half, mean, y = gain.interval.half_width or 0.0, 100 * gain.interval.mean, top + LINE / 2
-            told = f"{label}, {head}: {measured(gain.interval.scaled(100), sign=True)} points"
+            told = f"{measured(gain.interval.scaled(100), sign=True)} points"
             told += "" if gain.p is None else f", {p_value(gain.p)}"
             sure = gain.p is not None and gain.p < LEVEL
-            inside = tag(
-                "text", escape(label if len(label) < 38 else label[:36] + "…"), x=names - 8, y=y + 4, text_anchor="end"
-            )
-            inside += tag("line", x1=x.at(mean - 100 * half), x2=x.at(mean + 100 * half), y1=y, y2=y, class_="whisker")
+            inside = tag("text", escape(label if len(label) < 38 else label[:36] + "…"), x=names - 8, y=y + 4)
+            reach = f"M{x.at(mean - 100 * half)} {y}H{x.at(mean + 100 * half)}"
+            inside += tag("path", d=reach, class_="whisker")
             lines.append(row(label, told, inside + mark(label, x.at(mean), y), class_="sure" if sure else "unsure"))
             top += LINE
         parts.append(tag("g", "".join(lines), data_shots=str(column.shots)))

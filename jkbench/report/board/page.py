@@ -28,7 +28,7 @@ from jkbench.tasks.shots import Shots, per_class, size
 
 NAME = "index.html"
 HERE = Path(__file__).parent
-POINTS = 6
+POINTS = 10
 """About how many points of a curve are in the page."""
 
 

@@ -8,6 +8,8 @@ from html import escape
 
 from jkbench.report.document import Block, Bullets, Drawing, Section, Span, Table, TableRow, Words
 
+_EMPTY = frozenset({"line", "circle", "polygon", "polyline", "rect", "path"})
+"""Elements of SVG that close themselves."""
 Attributes = dict[str, str | float | None]
 """Of an element; what is None is left out."""
 
@@ -19,7 +21,7 @@ def tag(name: str, inside: str = "", **attributes: str | float | None) -> str:
         for key, value in attributes.items()
         if value is not None
     )
-    return f"<{name}{told}>{inside}</{name}>"
+    return f"<{name}{told}/>" if name in _EMPTY and not inside else f"<{name}{told}>{inside}</{name}>"
 
 
 def words(text: Words) -> str:
