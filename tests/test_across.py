@@ -26,7 +26,9 @@ def test_tasks_of_one_data_set_are_one_family_with_ranks_by_hand() -> None:
     overall = stats.rankdata([ranks["digits"], ranks["flowers"]], axis=1).mean(axis=0)
     assert [float(str(row[3].text)) for row in table.rows] == pytest.approx(sorted(overall), abs=0.005)
     middle = np.concatenate([found[name][2].reshape(-1) for name in found])
-    assert str(table.rows[0][4].text).startswith(f"{100 * stats.trim_mean(middle, 0.25):.1f} [")
+    assert str(table.rows[0][5].text).startswith(f"{100 * stats.trim_mean(middle, 0.25):.1f} [")
+    wins = [np.mean([x[2] > x[other] for other in (0, 1)]) for x in found.values()]
+    assert str(table.rows[0][4].text).startswith(f"{100 * np.mean(wins):.1f} [")
 
 
 def test_rows_or_data_sets_that_are_too_few_have_no_section() -> None:

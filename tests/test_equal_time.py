@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,30 @@ def test_costs_measured_by_profile_give_a_run_its_steps(work: Path, capsys: pyte
     page = (work / "leaderboard/small-budget-time.md").read_text()
     assert "Equal time:" in page
     assert "Inconsistent" not in page
+
+
+@pytest.mark.processes
+def test_what_a_plugin_patches_changes_no_other_methods_cost(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its copy of a number that every step reads is not the next method's."""
+    (work / "methods").mkdir(exist_ok=True)
+    spoiled = """
+        import math, jkbench.engine.profile as there
+        from jkbench import Method, Weight, cross_entropy
+
+        class AaaSpoils(Method):
+            "Cross-entropy that makes everything measured after it cost nothing."
+            ce: Weight = 1.0
+
+            def loss(self, batch, student, teacher):
+                there._seconds = lambda run, device, repeats: [1e-9] * repeats
+                yield "ce", self.ce * cross_entropy(student.logits, batch.y)
+    """
+    (work / "methods/aaa_spoils.py").write_text(textwrap.dedent(spoiled))
+    words = ("--task", "small.toml", "--methods", "aaa-spoils,jacobian", "--budget", "time")
+    assert jkbench(capsys, "profile", *words, "--keep")[0] == 0
+    (file,) = (work / "leaderboard/costs").glob("*.json")
+    (regime, *_) = json.loads(file.read_text())["regimes"].values()
+    assert regime["methods"]["jacobian"]["ratio"] > 1.05, "a step of jacobian costs more than one of cross-entropy"
 
 
 def small_steps(work: Path) -> int:

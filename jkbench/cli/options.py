@@ -94,7 +94,11 @@ budget = click.option(
     help="What all methods get alike. time is another task, and needs `jkbench profile --keep`.",
 )  # fmt: skip
 executor = click.option(
-    "--executor", default="processes", show_default=True, metavar="NAME", help="What runs trials: processes or serial."
+    "--executor",
+    default="processes",
+    show_default=True,
+    metavar="NAME",
+    help="What runs trials: processes, serial, or streams (several on one GPU).",
 )
 in_process = click.option("--in-process", is_flag=True, help="Same as --executor serial, for a debugger.")
 
@@ -116,6 +120,8 @@ planning = _together(
 """What says which trials are meant."""
 resources = _together(device, jobs, threads, timeout, executor, in_process)
 """How they are run."""
+checking = _together(plugins, leaderboard_folder, device, threads, executor, in_process, as_json)
+"""Of commands that look at records, one after the other."""
 
 
 def parse_shots(text: str | None) -> list[Shots] | None:

@@ -42,13 +42,7 @@ tolerance = click.option(
     help="Train again only trials that took no longer.",
 )  # fmt: skip
 @tolerance
-@options.plugins
-@options.leaderboard_folder
-@options.device
-@options.threads
-@options.executor
-@options.in_process
-@options.as_json
+@options.checking
 def verify(
     plugins: tuple[Path, ...], folder: Path, device: str, threads: int, executor: str, in_process: bool, as_json: bool,
     **wanted: Any,
@@ -58,6 +52,7 @@ def verify(
     Writes nothing. A data set that is not here is named and skipped. Exits with 1 where a record cannot be right."""
     from jkbench.execute import verify as application
     from jkbench.plugins.discovery import discover
+    from jkbench.report.wording import plural
 
     resources = options.make_resources(device, "1", threads, None, executor, in_process)
     wanted["tasks"] = wanted["tasks"] or None
@@ -74,21 +69,15 @@ def verify(
     for fault in found.faults:
         click.echo(f"{click.style('wrong', fg='red', bold=True)}: {fault}")
     for what, count in found.counts.items():
-        click.echo(f"{count:,} records {what}")
-    click.echo(f"{len(found.faults):,} faults" if found.faults else "nothing is wrong")
+        click.echo(f"{plural(count, 'record')} {what}")
+    click.echo(plural(len(found.faults), "fault") if found.faults else "nothing is wrong")
     return 1 if found.faults else 0
 
 
 @click.command(epilog=options.examples("jkbench rerun 628be72b17a31a3d"))
 @click.argument("trial", metavar="ID")
 @tolerance
-@options.plugins
-@options.leaderboard_folder
-@options.device
-@options.threads
-@options.executor
-@options.in_process
-@options.as_json
+@options.checking
 def rerun(
     trial: str, tolerance: float, plugins: tuple[Path, ...], folder: Path, device: str, threads: int, executor: str,
     in_process: bool, as_json: bool,

@@ -126,18 +126,21 @@ def _plugin_files(methods: str) -> tuple[list[Path], str]:
 
 
 def keep_costs(planned: Planned, workers: Workers, machine: Machine) -> Path:
-    """Measure the steps of a plan's methods in each of its regimes, and keep their costs; the file."""
+    """Measure the steps of a plan's methods in each of its regimes, and keep their costs; the file.
+
+    Each method is measured in a process of its own, in turns with a step of cross-entropy there.
+    """
     plan, folder = planned.plan, planned.store.folder
     recorded_tasks.keep(plan.task, planned.task_text, folder)
     for shots in dict.fromkeys(trial.shots for trial in plan.trials):
-        trials = [trial for trial in plan.trials if trial.shots == shots]
-        _, (plain, *found), name = workers.call(work.profile, trials, machine, needs=Needs.of(trials))
+        rows = [trial for trial in plan.trials if trial.shots == shots]
         measured: dict[str, costs.StepRatio] = {}
-        for trial, cost in zip(trials, found, strict=True):
-            method, ratio = trial.row.plugin, cost.milliseconds / plain.milliseconds
-            there = measured.get(method.name)  # of several rows the dearest
-            if there is None or ratio > there.ratio:
-                measured[method.name] = costs.StepRatio(code=method.code, ratio=round(ratio, 4), machine=name)
+        for method in {trial.row.plugin.name: trial.row.plugin for trial in rows}.values():
+            trials = [trial for trial in rows if trial.row.plugin == method]
+            _, (plain, *found), name = workers.call(work.profile, trials, machine, needs=Needs.of(trials))
+            dearest = max(cost.milliseconds for cost in found)  # of several rows
+            ratio = round(dearest / plain.milliseconds, 4)
+            measured[method.name] = costs.StepRatio(code=method.code, ratio=ratio, machine=name)
         file = costs.add(plan.task, folder, shots, measured)
     return file
 

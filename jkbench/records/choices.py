@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from jkbench.errors import UserError
 from jkbench.files import write_atomically
 from jkbench.plugins import parameters
 from jkbench.plugins.describe import Plugin
 from jkbench.plugins.ranges import Range
+from jkbench.records import written
 from jkbench.records.schema import Record
+from jkbench.records.written import OfTask, Portion
 from jkbench.tasks.shots import Shots, per_class
 from jkbench.tasks.task import Task
 
@@ -21,11 +23,7 @@ Origin = Literal["task", "default", "tuned"]
 """Where a row's parameters come from: the task's file, the method's file, or tuning."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tried(_Part):
+class Tried(Portion):
     """One configuration, with its mean validation accuracy over seeds in each regime; None: a trial diverged."""
 
     parameters: dict[str, Any]
@@ -37,7 +35,7 @@ class Tried(_Part):
         return sum(v for v in values if v is not None) / len(values) if None not in values else 0.0
 
 
-class Choice(_Part):
+class Choice(Portion):
     """The best configuration of some regimes. ``edge``: parameters at an end of their range, and which end."""
 
     shots: tuple[Shots, ...]
@@ -46,7 +44,7 @@ class Choice(_Part):
     edge: dict[str, str]
 
 
-class Tuned(_Part):
+class Tuned(Portion):
     """One method: the ranges of both rounds as (low, high), all configurations in order, and what was chosen."""
 
     code: str
@@ -66,16 +64,14 @@ class Tuned(_Part):
         return found[0] if found else None
 
 
-class Choices(_Part):
+class Choices(OfTask):
     """What tuning chose in one task, and how. ``budget``: configurations a method."""
 
-    task: str
-    protocol: str
     per: Literal["task", "regime"]
     budget: int
     shots: tuple[Shots, ...]
     seeds: tuple[int, ...]
-    given: dict[str, tuple[float, float]] = {}
+    given: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """Ranges that the command line gave in place of the methods' own."""
     methods: dict[str, Tuned]
 
@@ -113,19 +109,12 @@ class Choices(_Part):
 
 def path_of(folder: Path, task: str) -> Path:
     """Where a task's choices are stored."""
-    return folder / "choices" / f"{task}.json"
+    return written.path_of(folder, "choices", task)
 
 
 def read(task: Task, *folders: Path) -> Choices | None:
     """The choices of a task, of the first folder that has them; None without. `UserError` for a damaged file."""
-    for path in (path_of(folder, task.name) for folder in folders):
-        if path.is_file():
-            try:
-                found = Choices.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                raise UserError(f"{path}: not what `jkbench tune` writes: {error.errors()[0]['msg']}") from None
-            return found if found.protocol == task.protocol else None
-    return None
+    return written.read(Choices, "choices", "jkbench tune", task, *folders)
 
 
 def write(folder: Path, choices: Choices) -> Path:

@@ -11,23 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from jkbench.errors import UserError
 from jkbench.files import write_atomically
 from jkbench.planning import Lengths
 from jkbench.plugins.describe import Plugin
+from jkbench.records import written
+from jkbench.records.written import OfTask, Portion
 from jkbench.tasks.shots import Shots
 from jkbench.tasks.task import Task
 
 Ratio = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StepRatio(_Part):
+class StepRatio(Portion):
     """One method in one regime. ``code``: of the plugin that was measured."""
 
     code: str
@@ -35,18 +32,16 @@ class StepRatio(_Part):
     machine: str
 
 
-class RegimeCosts(_Part):
+class RegimeCosts(Portion):
     """One number of images per class."""
 
     dearest: Ratio = Field(description="the largest ratio of the first measurement: what all get the time of")
     methods: dict[str, StepRatio]
 
 
-class Costs(_Part):
+class Costs(OfTask):
     """What `run` reads to give every method of a task the same time."""
 
-    task: str
-    protocol: str
     regimes: dict[str, RegimeCosts]
 
     def steps(self, plugin: Plugin, shots: Shots, steps: int) -> int | None:
@@ -60,21 +55,12 @@ class Costs(_Part):
 
 def path_of(folder: Path, task: str) -> Path:
     """Where a task's costs are stored."""
-    return folder / "costs" / f"{task}.json"
+    return written.path_of(folder, "costs", task)
 
 
 def read(task: Task, *folders: Path) -> Costs | None:
     """The costs of a task, of the first folder that has them; None without. `UserError` for a damaged file."""
-    for path in (path_of(folder, task.name) for folder in folders):
-        if path.is_file():
-            try:
-                found = Costs.model_validate_json(path.read_bytes())
-            except ValidationError as error:
-                raise UserError(
-                    f"{path}: not what `jkbench profile --keep` writes: {error.errors()[0]['msg']}"
-                ) from None
-            return found if found.protocol == task.protocol else None
-    return None
+    return written.read(Costs, "costs", "jkbench profile --keep", task, *folders)
 
 
 def add(task: Task, folder: Path, shots: Shots, measured: Mapping[str, StepRatio]) -> Path:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from jkbench.report.document import Drawing, Entry, Section, table
 from jkbench.report.page import Page
 from jkbench.report.wording import code, listed, measured
-from jkbench.statistics import CriticalDifference, critical_difference, interquartile_mean, mean_ranks, panel
+from jkbench.statistics import (
+    CriticalDifference,
+    Estimate,
+    critical_difference,
+    interquartile_mean,
+    mean_ranks,
+    panel,
+    probability_of_improvement,
+)
 
 Scores = NDArray[np.float64]
 
@@ -66,23 +74,29 @@ def section(every: Sequence[Scored]) -> Section | None:
     lines: list[list[str | Entry]] = []
     for at in np.argsort(difference.mean_ranks, kind="stable"):
         middle = interquartile_mean([x[at] for x in found.values()], np.random.default_rng(0))
-        span = (
-            "" if middle.low is None or middle.high is None else f" [{100 * middle.low:.1f}, {100 * middle.high:.1f}]"
-        )
+        others = [(x[at] - np.delete(x, at, axis=0)).reshape(-1, x.shape[2]) for x in found.values()]
+        ahead = probability_of_improvement(others, np.random.default_rng(0))
         ranks = [measured(of_family[name][at]) for name in found]
-        lines.append(
-            [code(rows[at]), *ranks, Entry(f"{difference.mean_ranks[at]:.2f}"), f"{100 * middle.value:.1f}{span}"]
-        )
-    heads = ["method", *(f"mean rank, {name}" for name in found), "over data sets", "interquartile mean in %"]
+        overall = Entry(f"{difference.mean_ranks[at]:.2f}")
+        lines.append([code(rows[at]), *ranks, overall, _in_percent(ahead), _in_percent(middle)])
+    means = ["over data sets", "ahead of another row in %", "interquartile mean in %"]
+    heads = ["method", *(f"mean rank, {name}" for name in found), *means]
     note = (
-        f"Rows that {listed(found)} share; regimes and tasks of one data set are one family. Ranks within a data set: "
-        "± 95 % over seeds. Interquartile mean: of the middle half of all accuracies. With so few data sets ranks over "
-        f"them that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; Friedman: "
-        f"p = {difference.p:.2g})."
+        f"Rows that {listed(found)} share, with the parameters of the task files, which were not tuned alike. Regimes "
+        "and tasks of one data set are one family. Ranks within a data set: ± 95 % over seeds. Ahead of another row: "
+        "probability of improvement, at one seed of one regime, on another row of this table; ties count half. "
+        "Interquartile mean: of the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets "
+        f"ranks over them that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; "
+        f"Friedman: p = {difference.p:.2g})."
     )
     said = "Mean ranks over data sets; a bar joins methods that cannot be told apart"
     drawing = Drawing("across", said, lambda: draw(rows, difference))
     return Section("Over all data sets", (table(heads, lines, notes=[note]), drawing))
+
+
+def _in_percent(found: Estimate) -> str:
+    span = "" if found.low is None or found.high is None else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.value:.1f}{span}"
 
 
 def draw(rows: Sequence[str], found: CriticalDifference) -> Figure:

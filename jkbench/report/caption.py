@@ -41,7 +41,9 @@ def protocol(task: Task, grid: Grid, chosen: Collection[str] = ()) -> list[str]:
         sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
     never = [label for label in grid.labels if label not in {*chosen, *_rows_of(task)}]
     if never:
-        sentences.append(f"Not tuned, with their method's defaults or what their names say: {listed(never)}.")
+        sentences.append(
+            f"Not tuned, with their method's defaults or what their names say: {listed(never, most=None)}."
+        )
     return sentences
 
 

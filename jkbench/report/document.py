@@ -46,6 +46,12 @@ def rich(template: str, **values: object) -> Words:
     return (*pieces, template[end:].format(**values))
 
 
+def rendered(text: Words, plain: Callable[[str], str], span: Callable[[Span], str]) -> str:
+    """Words as one line of a format: ``plain`` writes its plain pieces, ``span`` the marked ones."""
+    pieces = [text] if isinstance(text, str) else text
+    return "".join(span(piece) if isinstance(piece, Span) else plain(piece) for piece in pieces).strip()
+
+
 def joined(parts: Iterable[Words], by: str = " ") -> Words:
     """Several pieces as one paragraph; empty ones are left out."""
     pieces: list[str | Span] = []

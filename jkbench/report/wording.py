@@ -29,10 +29,10 @@ def code(name: str) -> str:
     return "`" + " ".join(name.replace("`", "'").split()) + "`"
 
 
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names as code, cut with a count after ``most``."""
+def listed(names: Iterable[str], most: int | None = 12) -> str:
+    """Names as code, cut with a count after ``most``; None: all of them."""
     every = [code(name) for name in names]
-    more = len(every) - most
+    more = len(every) - (most or len(every))
     return ", ".join(every[:most]) + (f" and {more} more" if more > 0 else "")
 
 

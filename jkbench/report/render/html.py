@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
-from jkbench.report.document import Block, Bullets, Drawing, Section, Span, Table, TableRow, Words
+from jkbench.report.document import Block, Bullets, Drawing, Section, Span, Table, TableRow, Words, rendered
 
 _EMPTY = frozenset({"line", "circle", "polygon", "polyline", "rect", "path"})
 """Elements of SVG that close themselves."""
@@ -26,8 +26,7 @@ def tag(name: str, inside: str = "", **attributes: str | float | None) -> str:
 
 def words(text: Words) -> str:
     """Words as markup on one line; `` `name` `` is code."""
-    pieces = [text] if isinstance(text, str) else text
-    return "".join(_span(piece) if isinstance(piece, Span) else _escaped(piece) for piece in pieces).strip()
+    return rendered(text, _escaped, _span)
 
 
 def _span(span: Span) -> str:

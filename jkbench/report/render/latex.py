@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from jkbench.report.document import Document, Entry, Head, Span, Table, TableRow, Words, joined
+from jkbench.report.document import Document, Entry, Head, Span, Table, TableRow, Words, joined, rendered
 from jkbench.report.render.panels import fit
 
 TEXT_WIDTH, TEXT_HEIGHT = 345.0, 598.0
@@ -56,8 +56,7 @@ def words(text: Words) -> str:
 
     Letters beyond Latin Extended-A, which pdflatex does not know, become "?".
     """
-    pieces = [text] if isinstance(text, str) else text
-    return "".join(_span(piece) if isinstance(piece, Span) else _escaped(piece) for piece in pieces).strip()
+    return rendered(text, _escaped, _span)
 
 
 def _span(span: Span) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tabulate import tabulate
 
-from jkbench.report.document import Block, Bullets, Document, Drawing, Entry, Section, Span, Table, Words
+from jkbench.report.document import Block, Bullets, Document, Drawing, Entry, Section, Span, Table, Words, rendered
 
 
 def render(document: Document) -> str:
@@ -19,8 +19,7 @@ def render(document: Document) -> str:
 
 def words(text: Words) -> str:
     """Words as Markdown on one line, safe in a table too: what would mean something outside of code is escaped."""
-    pieces = [text] if isinstance(text, str) else text
-    return "".join(_span(piece) if isinstance(piece, Span) else _escaped(piece) for piece in pieces).strip()
+    return rendered(text, _escaped, _span)
 
 
 def _span(span: Span) -> str:
