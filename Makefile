@@ -24,7 +24,7 @@ demo: install
 	$(BIN)/jkbench demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: install
 	$(BIN)/python -m pytest tests/test_bench.py --benchmark-only --benchmark-disable-gc

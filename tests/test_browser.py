@@ -114,7 +114,7 @@ def test_filter_rows_columns_and_tasks(page: Any) -> None:
 
 
 def test_open_a_cell_by_keyboard(page: Any) -> None:
-    button = page.locator('[data-cell="digits-fewshot|jacobian[ce=0]|5|accuracy"]').first
+    button = page.locator('#digits-fewshot tr[data-row="jacobian[ce=0]"] [data-cell="5|accuracy"]').first
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog[open]")
@@ -130,7 +130,7 @@ def test_open_a_cell_by_keyboard(page: Any) -> None:
 
 
 def test_a_record_that_names_a_script_is_text(page: Any) -> None:
-    page.locator(f"[data-cell='digits-fewshot|{EVIL}|5|accuracy']").first.click()
+    page.locator(f"#digits-fewshot tr[data-row='{EVIL}'] [data-cell='5|accuracy']").first.click()
     page.locator("dialog[open]").wait_for()
     assert EVIL in page.locator("dialog").inner_text()
     assert page.locator("img").count() == 0

@@ -123,11 +123,12 @@ def where(machine: Machine, alone: bool = True) -> Where:
 
 
 def profile(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[Ceilings, list[StepCost], str]:
-    """The machine's ceilings, what a step of each trial costs, and the name of the device."""
+    """The machine's ceilings, what a step of each trial costs, and the model of the machine."""
     from jkbench.engine import environment
     from jkbench.engine.profile import profile as measure
 
-    return *measure(trials, where(machine)), environment.describe(where(machine).device).device
+    place = environment.describe(where(machine).device)
+    return *measure(trials, where(machine)), place.processor or place.device
 
 
 def fit(plan: Plan, fetch: bool, tell: Tell) -> str:

@@ -123,15 +123,14 @@ function seeds(cell) {
   for (const head of heads) line.append(element("th", head, { scope: "col" }));
   table.append(element("thead"), element("tbody"));
   table.tHead.append(line);
-  for (const [at, id] of cell.trials.entries()) {
-    const trial = data.trials[id];
+  for (const [at, trial] of cell.trials.map((place) => data.trials[place]).entries()) {
     const row = element("tr");
     const told = trial.message ? `${trial.status}: ${trial.message}` : trial.status;
     for (const text of [trial.seed, cell.values[at] ?? "–", told, trial.steps ?? "–", trial.seconds ?? "–"]) {
       row.append(element("td", text, { class: text === told ? "text" : "right" }));
     }
     row.append(element("td"));
-    row.lastChild.append(element("code", id));
+    row.lastChild.append(element("code", trial.id));
     table.tBodies[0].append(row);
   }
   const wide = element("div", undefined, { class: "wide", tabindex: 0, role: "region", "aria-label": "Seeds" });
@@ -140,13 +139,13 @@ function seeds(cell) {
 }
 
 function open(cell) {
-  const trials = cell.trials.map((id) => data.trials[id]);
+  const trials = cell.trials.map((place) => data.trials[place]);
   dialog.replaceChildren();
   const close = element("button", "Close", { type: "button", class: "close" });
   close.addEventListener("click", () => dialog.close());
   dialog.append(element("h2", `${cell.row}, ${cell.where}`), close, element("p", cell.task));
   dialog.append(element("h3", "Seeds"), seeds(cell));
-  dialog.append(element("h3", "Commands that repeat it"), element("pre", `${cell.command}\njkbench rerun ${cell.trials[0]}`));
+  dialog.append(element("h3", "Commands that repeat it"), element("pre", `${cell.command}\njkbench rerun ${trials[0].id}`));
   dialog.append(element("h3", "Parameters"), list([...Object.entries(cell.parameters), ["code", cell.code]]));
   const named = [...new Set(trials.flatMap((trial) => Object.keys(trial.curves ?? {})))];
   if (named.length) dialog.append(element("h3", "Loss terms, a line a seed"));
@@ -167,7 +166,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-cell]");
   if (button) {
     data ??= await unpack();
-    open(data.cells[button.dataset.cell]);
+    const [task, row] = [button.closest("[data-task]"), button.closest("[data-row]")];
+    open(data.cells[[task.dataset.task, row.dataset.row, button.dataset.cell].join("|")]);
   }
   if (event.target === dialog) dialog.close();
 });

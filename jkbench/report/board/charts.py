@@ -96,33 +96,40 @@ def colour(label: str) -> str:
     return "currentColor" if found == "#000000" else found
 
 
-def mark(label: str, x: float, y: float, size: float = 4.5) -> str:
-    """The sign of a row: one shape for each of matplotlib's markers that rows have, as a path around a point."""
-    shapes: dict[str, list[tuple[float, float]]] = {
-        "s": [(-1, -1), (1, -1), (1, 1), (-1, 1)], "^": [(0, -1.2), (1.1, 1), (-1.1, 1)],
-        "v": [(0, 1.2), (1.1, -1), (-1.1, -1)], "D": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
-        "<": [(-1.2, 0), (1, -1.1), (1, 1.1)], ">": [(1.2, 0), (-1, -1.1), (-1, 1.1)],
-        "P": [(-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2),
-              (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)],
-        "X": [(-1.2, -0.7), (-0.7, -1.2), (0, -0.5), (0.7, -1.2), (1.2, -0.7), (0.5, 0), (1.2, 0.7), (0.7, 1.2),
-              (0, 0.5), (-0.7, 1.2), (-1.2, 0.7), (-0.5, 0)],
-        "*": [(math.sin(k * math.pi / 5) * (1.5 if k % 2 == 0 else 0.6),
-               -math.cos(k * math.pi / 5) * (1.5 if k % 2 == 0 else 0.6)) for k in range(10)],
-    }  # fmt: skip
-    corners = shapes.get(style(label).marker)
-    if corners is None:
-        return tag("circle", cx=x, cy=y, r=size, class_="mark")
-    return tag("polygon", points=" ".join(f"{x + size * a:.1f},{y + size * b:.1f}" for a, b in corners), class_="mark")
+SHAPES: dict[str, list[tuple[float, float]]] = {
+    "s": [(-1, -1), (1, -1), (1, 1), (-1, 1)], "^": [(0, -1.2), (1.1, 1), (-1.1, 1)],
+    "v": [(0, 1.2), (1.1, -1), (-1.1, -1)], "D": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
+    "<": [(-1.2, 0), (1, -1.1), (1, 1.1)], ">": [(1.2, 0), (-1, -1.1), (-1, 1.1)],
+    "P": [(-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2),
+          (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)],
+    "X": [(-1.2, -0.7), (-0.7, -1.2), (0, -0.5), (0.7, -1.2), (1.2, -0.7), (0.5, 0), (1.2, 0.7), (0.7, 1.2),
+          (0, 0.5), (-0.7, 1.2), (-1.2, 0.7), (-0.5, 0)],
+    "*": [(math.sin(k * math.pi / 5) * (1.5 if k % 2 == 0 else 0.6),
+           -math.cos(k * math.pi / 5) * (1.5 if k % 2 == 0 else 0.6)) for k in range(10)],
+}  # fmt: skip
+"""The signs of rows: one shape for each of matplotlib's markers that rows have, a disc for any other."""
+MARK = 4.5
+
+
+def marks() -> str:
+    """All signs, drawn once; `mark` refers to them."""
+    drawn = [tag("circle", id="mark", r=MARK)]
+    for at, corners in enumerate(SHAPES.values()):
+        points = " ".join(f"{MARK * a:.1f},{MARK * b:.1f}" for a, b in corners)
+        drawn.append(tag("polygon", id=f"mark{at}", points=points))
+    return tag("svg", tag("defs", "".join(drawn)), width=0, height=0, aria_hidden="true", class_="signs")
+
+
+def mark(label: str, x: float, y: float) -> str:
+    """The sign of a row at a point."""
+    marker = style(label).marker
+    which = str(list(SHAPES).index(marker)) if marker in SHAPES else ""
+    return tag("use", href=f"#mark{which}", x=x, y=y)
 
 
 def row(label: str, told: str, inside: str, **more: str | float | None) -> str:
     """What is drawn of a row; ``told`` is shown where the pointer rests."""
     return tag("g", tag("title", escape(told)) + inside, data_row=label, style=f"--c:{colour(label)}", **more)
-
-
-def whisker(x: float, low: float, high: float) -> str:
-    """A vertical interval."""
-    return tag("line", x1=x, x2=x, y1=low, y2=high, class_="whisker")
 
 
 def against_images(page: Page, block: ColumnBlock) -> str:
@@ -146,8 +153,7 @@ def against_images(page: Page, block: ColumnBlock) -> str:
         points = [(x.at(places[c]) + nudge, cells[label, c]) for c in block.columns if (label, c) in cells]
         line = " ".join(f"{at:.1f},{y.at(100 * found.mean):.1f}" for at, found in points)
         inside = tag("polyline", points=line, class_="line", stroke_dasharray="5 4" if label in grid.apart else None)
-        for at, found in points:
-            inside += _upright(label, round(at, 1), found, y)
+        inside += _upright(label, points, y)
         told = "; ".join(f"{measured(found.scaled(100))}" for _, found in points)
         parts.append(row(label, f"{label}: {told}", inside))
     where = "" if block.shots is None else f", {per_class(block.shots)}"
@@ -155,11 +161,12 @@ def against_images(page: Page, block: ColumnBlock) -> str:
     return figure("".join(parts), f"Accuracy against {against}{where}: means over seeds and 95 % intervals")
 
 
-def _upright(label: str, x: float, found: Interval, y: Axis) -> str:
-    half = found.half_width or 0.0
-    return whisker(x, y.at(100 * (found.mean - half)), y.at(100 * (found.mean + half))) + mark(
-        label, x, y.at(100 * found.mean)
-    )
+def _upright(label: str, points: Sequence[tuple[float, Interval]], y: Axis) -> str:
+    """Vertical intervals, and a sign at each mean."""
+    ends = [(found.mean - half, found.mean + half) for _, found in points for half in [found.half_width or 0.0]]
+    reach = [f"M{x:.1f} {y.at(100 * low)}V{y.at(100 * high)}" for (x, _), (low, high) in zip(points, ends, strict=True)]
+    signs = [mark(label, round(x, 1), y.at(100 * found.mean)) for x, found in points]
+    return tag("path", d="".join(reach), class_="whisker") + "".join(signs)
 
 
 def front(points: dict[str, tuple[float, float]]) -> list[str]:
@@ -200,7 +207,7 @@ def against_cost(page: Page, column: Column) -> str:
         told = f"{label}: {measured(found.scaled(100))} %, {significant(costs[label])} ms a step"
         anchor = {"x": at - 8 if left else at + 8, "y": high, "text_anchor": "end" if left else None}
         name = tag("text", escape(label), **anchor) if said else ""
-        parts.append(row(label, told, _upright(label, at, found, y) + name))
+        parts.append(row(label, told, _upright(label, [(at, found)], y) + name))
     where = per_class(column.shots)
     return figure("".join(parts), f"Accuracy against cost, {where}; the line is the Pareto front of the ranked rows")
 

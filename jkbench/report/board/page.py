@@ -61,7 +61,7 @@ def part(page: Page, document: Document, index: Index) -> Part:
         for label in grid.labels:
             for column in block.columns:
                 if records := grid.records(label, column.shots):
-                    cells[_key(page, label, column)] = _opened(page, label, column, records)
+                    cells[f"{page.name}|{label}|{_key(column)}"] = _opened(page, label, column, records)
     figures = [charts.against_images(page, block) for block in grid.main]
     if page.prices.regime is not None and grid.columns:
         column = next((c for c in grid.columns if c.shots == page.prices.regime), grid.columns[0])
@@ -96,11 +96,7 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
         tag("section", each.markup, id=each.name, class_="task", data_task=each.name, data_family=each.kind)
         for each in every
     )
-    data = {
-        name: {key: told for each in every for key, told in getattr(each, name).items()}
-        for name in ("cells", "trials", "environments")
-    }
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_behind(every), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{_digest(script)}'"
     policy += "; connect-src 'self'" if poll else ""
@@ -115,6 +111,7 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
     body = (
         tag("header", tag("h1", "jkbench leaderboard") + _reading())
         + _filters(every)
+        + charts.marks()
         + tag("main", empty + sections, id="main")
         + tag("dialog", "", aria_label="What lies behind a cell")
         + tag("footer", tag("p", f"jkbench {html.words(__version__)}; every number comes from a record."))
@@ -122,6 +119,21 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
     )
     polled = ' data-poll="1"' if poll else ""
     return f'<!DOCTYPE html>\n<html lang="en" class="plain"><head>{head}</head>\n<body{polled}>{body}</body></html>\n'
+
+
+def _behind(parts: Sequence[Part]) -> dict[str, Any]:
+    """What cells open. A trial stands in a list once, and cells name its place: their ids would be half of the page."""
+    trials = {trial: told for each in parts for trial, told in each.trials.items()}
+    place = {trial: at for at, trial in enumerate(trials)}
+    return {
+        "cells": {
+            key: cell | {"trials": [place[trial] for trial in cell["trials"]]}
+            for each in parts
+            for key, cell in each.cells.items()
+        },
+        "trials": [{"id": trial, **told} for trial, told in trials.items()],
+        "environments": {key: told for each in parts for key, told in each.environments.items()},
+    }
 
 
 def _digest(script: str) -> str:
@@ -166,8 +178,9 @@ def _signals(index: Index, record: Record) -> list[str]:
     return sorted(review.signals(plugin) if plugin is not None and plugin.described else record.curves)
 
 
-def _key(page: Page, label: str, column: Column) -> str:
-    return f"{page.name}|{label}|{column.shots}|{column.metric}"
+def _key(column: Column) -> str:
+    """A cell's name in its row."""
+    return f"{column.shots}|{column.metric}"
 
 
 def _main(page: Page, table: Table, block: ColumnBlock, signals: dict[str, list[str]]) -> str:
@@ -199,7 +212,7 @@ def _main(page: Page, table: Table, block: ColumnBlock, signals: dict[str, list[
         if at > len(columns) or not grid.records(label_of(row), columns[at - 1].shots):
             return told
         column = columns[at - 1]
-        button = tag("button", told, data_cell=_key(page, label_of(row), column))
+        button = tag("button", told, data_cell=_key(column))
         return button + _bar(grid.cell(label_of(row), column), *spans[column])
 
     def of_cell(row: TableRow, at: int) -> Attributes:
@@ -236,7 +249,7 @@ def _problems(page: Page) -> list[str]:
 def _legend(page: Page) -> str:
     items = []
     for label in page.grid.labels:
-        sign = tag("svg", charts.mark(label, 8, 8, 5), viewBox="0 0 16 16", aria_hidden="true")
+        sign = tag("svg", charts.mark(label, 8, 8), viewBox="0 0 16 16", aria_hidden="true")
         items.append(
             tag("li", sign + tag("span", html.words(f"`{label}`")), data_row=label, style=f"--c:{charts.colour(label)}")
         )

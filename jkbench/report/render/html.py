@@ -8,7 +8,7 @@ from html import escape
 
 from jkbench.report.document import Block, Bullets, Drawing, Section, Span, Table, TableRow, Words, rendered
 
-_EMPTY = frozenset({"line", "circle", "polygon", "polyline", "rect", "path"})
+_EMPTY = frozenset({"line", "circle", "polygon", "polyline", "rect", "path", "use"})
 """Elements of SVG that close themselves."""
 Attributes = dict[str, str | float | None]
 """Of an element; what is None is left out."""
