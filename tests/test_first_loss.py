@@ -15,6 +15,7 @@ from jkbench.engine import images as image_sets
 from jkbench.engine.first_loss import refusal
 from jkbench.errors import UserError
 from jkbench.execute import run as application
+from jkbench.execute import work
 from jkbench.plugins.discovery import discover
 from jkbench.tasks.task import Task
 
@@ -128,3 +129,18 @@ def test_another_error_of_a_plugin_is_left_to_its_own_trials(tmp_path: Path) -> 
     plan = planning.make(small.task(), discover([tmp_path]), "mine,broken", seeds=[0])
     data = image_sets.of_task(small.task(), plan.trials[0].datasets)
     assert [refusal([trial], data) for trial in plan.trials] == [None, None]
+
+
+def test_rows_that_differ_in_the_size_of_weights_alone_are_tried_once() -> None:
+    """Tuning has dozens of them; a weight of 0 leaves out a term, and another layer is another loss."""
+    rows = "attention[act=2],attention[act=3],attention[act=0],attention[layers=1],distill,distill[act=2]"
+    plan = planning.make(small.task(), discover(), rows, seeds=[0])
+    tried = []
+
+    class Counting:
+        def call(self, function: Any, what: Any, *_: Any, **__: Any) -> None:
+            if function is work.first_loss:
+                tried.append(what[0].row.label)
+
+    application.fit(plan, False, Counting(), 1.0)  # type: ignore[arg-type]
+    assert tried == ["attention[act=2]", "attention[act=0]", "attention[layers=1]", "distill"]

@@ -19,7 +19,7 @@ from jkbench.execute import Machine, Needs, backends, memory, work
 from jkbench.execute.backends import Workers
 from jkbench.execute.progress import Progress
 from jkbench.files import cache_folder
-from jkbench.planning import Plan, Trial
+from jkbench.planning import Plan, Row, Trial
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index, discover
 from jkbench.records import choices, costs, teachers
@@ -312,20 +312,30 @@ def fit(plan: Plan, fetch: bool, workers: Workers, patience: float) -> str:
     """Refuse what cannot run, before anything is trained: `UserError`. A sentence about what is not checked, as
     without ``fetch`` nothing is downloaded.
 
-    Each row's first loss is tried in a process of its own. One that dies, or is silent for ``patience`` seconds, is
-    left to its trials.
+    A method's first loss is tried in a process of its own, once for all rows that differ in the size of weights alone.
+    One that dies, or is silent for ``patience`` seconds, is left to its trials.
     """
     unchecked = workers.call(work.fit, plan, fetch, needs=replace(Needs.of(plan.trials), plugins=()))
     if unchecked:
         return str(unchecked)
     with Collector() as problems:
+        rows: dict[str, Row] = {}
         for row in plan.rows:
+            rows.setdefault(_misfits_alike(row), row)
+        for row in rows.values():
             trials = [trial for trial in plan.trials if trial.row == row]
             with contextlib.suppress(UserError):
                 refused = workers.call(work.first_loss, trials, needs=Needs.of(trials), limit=patience)
                 if refused is not None:
                     problems.add(refused)
     return ""
+
+
+def _misfits_alike(row: Row) -> str:
+    """Equal for rows whose first losses have the same terms of the same shapes: a number that is not whole is a weight,
+    and only whether it is 0 decides what is computed."""
+    told = {name: value != 0 if isinstance(value, float) else value for name, value in row.parameters.items()}
+    return f"{row.plugin.name} {sorted(told.items())}"
 
 
 def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:
