@@ -5,14 +5,26 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from conftest import ROOT
 from scipy import stats
 
 from jkbench.records.store import Store
+from jkbench.report.grid import END, value_of
 
 REPORTS = sorted(path.parent.name for path in (ROOT / "studies").glob("*/report.py"))
+
+
+def report_of(study: str) -> Any:
+    """A study's report as a module."""
+    spec = importlib.util.spec_from_file_location(f"{study}_report", ROOT / f"studies/{study}/report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    report = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(report)
+    return report
 
 
 @pytest.mark.parametrize("study", REPORTS)
@@ -40,14 +52,23 @@ def test_the_readings_are_of_validation_images_alone() -> None:
 
 def test_two_precisions_are_equivalent_where_both_one_sided_tests_say_so() -> None:
     """Against Schuirmann's two tests, each written out."""
-    spec = importlib.util.spec_from_file_location("precision_report", ROOT / "studies/precision/report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
+    report = report_of("precision")
     near, far, wide = [0.1, -0.1, 0.2, 0.0, 0.1, -0.2], [1.0, 1.1, 0.9, 1.2, 1.0, 0.8], [2.0, -2.0, 1.5, -1.0, 0.5, 0.0]
     for values in (near, far, wide):
         above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
         below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
         assert report.not_equivalent(values) == pytest.approx(max(above, below))
     assert [report.verdict(each) for each in (near, far, wide)] == ["equivalent", "different", "not resolved"]
+
+
+def test_the_sentence_on_the_weight_of_a_jacobian_term_is_what_its_records_say() -> None:
+    """docs/reproduction.md: both keep about nine tenths at weight 0.01, and a sixth or less from 10 up, or alone."""
+    report = report_of("terms")
+    found = report.groups("digits-transfer", 5)
+    kept = {key: sum(v := [value_of(r, f"{END}jac") for r in group]) / len(v) for key, group in found.items()}
+    assert {method for method, *_ in kept} == set(report.METHODS)
+    for (_, weight, lonely), share in kept.items():
+        if lonely or weight >= 10:
+            assert share <= 1 / 6
+        elif weight == 0.01:
+            assert 0.85 < share < 0.95
