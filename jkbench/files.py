@@ -82,6 +82,11 @@ def cache_folder() -> Path:
     return Path(given).expanduser().resolve() if given else user_cache_path("jkbench")
 
 
+def checkpoint_of(cache: Path, trial: str) -> Path:
+    """Where a trial under way is stored, by its id."""
+    return cache / "checkpoints" / f"{trial}.partial"
+
+
 def data_folder() -> Path:
     """The folder of prepared images and downloaded weights: ``JKBENCH_DATA``, or ``data`` in the cache."""
     given = os.environ.get("JKBENCH_DATA")

@@ -23,6 +23,8 @@ from jkbench.engine.tape import Obstacle
 from jkbench.errors import Breach
 
 CURVE_POINTS = 20
+_RESUMED = ("curve_steps", "curves", "step_seconds", "steps", "replayed")
+"""What a trace has of the steps before a checkpoint."""
 
 
 class Diverged(Exception):
@@ -88,6 +90,7 @@ class Loop:
         self.noise = batches.noise
         self.device = batches.images.device
         self.trace = Trace()
+        self.after_step: Callable[[Loop], None] = lambda loop: None
         self._recorder = recorder or RECORDERS.get(self.device.type)
         # a recorded step reads the rate where it was; only the CPU's own kernels take it as a number
         self._rate = None if self._recorder is None else Dial(self.device)
@@ -144,7 +147,7 @@ class Loop:
         assert self._total is not None
         total, recorder, places = self._total, self._recorder(self.device), Places(self.batches)
         owners = [getattr(loss, "__self__", loss), *self.program.modules.values()]
-        programs = Programs[Losses](recorder, [self.noise], owners, self.program.settle)
+        programs = Programs[Losses](recorder, [self.noise], owners, self.program.settle, replayed=self.trace.replayed)
         self.program.settle()
         for step in self._steps():
             environment.beat()
@@ -185,29 +188,39 @@ class Loop:
         return self._signals_so_far - self._signals_before
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, so that another process can resume."""
+        """All that the next step depends on, and the trace up to here, so that another process can resume."""
+        gpu = self.device.type == "cuda"
+        if gpu:
+            torch.cuda.synchronize(self.device)  # recorded steps run on a stream of their own
         return {
             "next": self._at + 1,
-            "student": self.student.state_dict(),
-            "optimiser": self.program.optimiser.state_dict(),
+            "step": self.program.state(),
+            "noise": self.noise.get_state(),
             "random": torch.get_rng_state(),
-            "random_gpu": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "random_gpu": torch.cuda.get_rng_state(self.device) if gpu else None,
+            "total": self._total,
+            "seconds": self._clocked - self.signals_seconds,
+            "trace": {name: getattr(self.trace, name) for name in _RESUMED},
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state` of the same training."""
-        self.student.load_state_dict(state["student"])
-        self.program.optimiser.load_state_dict(state["optimiser"])
-        self._first = int(state["next"])
-        torch.set_rng_state(state["random"])  # last: nothing is drawn where the rest has failed
-        if state["random_gpu"] is not None and self.device.type == "cuda":
+        """Continue from a `state` of the same training, whose tensors are on the host."""
+        self.program.resume(state["step"])
+        for name in _RESUMED:
+            setattr(self.trace, name, state["trace"][name])
+        self._first, self._clocked = state["next"], state["seconds"]
+        if self._total is not None:
+            self._total.copy_(state["total"])
+        self.noise.set_state(state["noise"])
+        torch.set_rng_state(state["random"])
+        if state["random_gpu"] is not None:
             torch.cuda.set_rng_state(state["random_gpu"], self.device)
 
     def _steps(self) -> Iterator[int]:
         """The numbers of the steps of the budget; each is taken when the next is asked for."""
         for module in (self.student, *self.program.modules.values()):
             module.train()
-        began = time.perf_counter()
+        began = time.perf_counter() - self._clocked
         self._signals_before = self._signals_so_far
         for step in range(self._first, len(self)):
             self._at = step
@@ -218,6 +231,7 @@ class Loop:
                     "fit", f"fit() left out loop.step() on a batch, and the budget is one step a batch: {TRAINING}"
                 )
             self._clock(step, began)
+            self.after_step(self)
         self.release()
         self.trace.seconds = time.perf_counter() - began
 
@@ -228,7 +242,7 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             now = time.perf_counter()
-        spent, steps = now - began, step + 1 - self._first - len(self.trace.step_seconds)
+        spent, steps = now - began, step + 1 - len(self.trace.step_seconds)
         self.trace.step_seconds += [(spent - self._clocked) / steps] * steps
         self._clocked = spent
         if self.timeout is not None and spent - self.signals_seconds > self.timeout:

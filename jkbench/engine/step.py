@@ -6,7 +6,7 @@ test for divergence are the loop's (`jkbench.engine.loop`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,11 @@ def optimiser(parameters: list[nn.Parameter], training: Training) -> torch.optim
     kind, more = kinds[training.optimiser]
     made: torch.optim.Optimizer = uncompiled(kind)(parameters, **common, **more)
     return made
+
+
+def tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The weights and all buffers of a module by name, also those that its state_dict leaves out."""
+    return {name: each.detach() for name, each in (*module.named_parameters(), *module.named_buffers())}
 
 
 class WrongTerm(Breach):
@@ -165,6 +170,23 @@ class Step:
                     place.copy_(buffer)
                     owner, _, last = name.rpartition(".")
                     setattr(module.get_submodule(owner), last, place)
+
+    def state(self) -> dict[str, Any]:
+        """What the next step depends on: weights, buffers, the optimiser's state."""
+        return {
+            "networks": [tensors(module) for module in self._trained],
+            "optimiser": self.optimiser.state_dict(),
+            "takes_jacobians": self._takes_jacobians,
+        }
+
+    @torch.no_grad()
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state` of the same training."""
+        for module, stored in zip(self._trained, state["networks"], strict=True):
+            for name, place in tensors(module).items():
+                place.copy_(stored[name])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self._takes_jacobians = state["takes_jacobians"]
 
     def release(self) -> None:
         """Drop the gradients."""

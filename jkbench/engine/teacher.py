@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
+from jkbench.engine import scoring
 from jkbench.engine.batches import Batches
-from jkbench.engine.checkpoint import Checkpoint
+from jkbench.engine.checkpoint import Checkpoint, surroundings
 from jkbench.engine.context import SignalSettings
 from jkbench.engine.images import LoadedDataset
 from jkbench.engine.loop import Diverged, Loop
@@ -107,13 +107,12 @@ def train(
     loop = _loop(recipe, data, images, device)
     try:
         with seeded("layers", recipe.role, recipe.seed):
-            if checkpoint is not None and not checkpoint.restore(loop):
-                loop = _loop(recipe, data, images, device)  # a damaged file may have left something in it
+            if checkpoint is not None:
+                checkpoint.restore(loop)
+                loop.after_step = checkpoint.save
             for batch, student, _ in loop:
                 loop.step([("ce", cross_entropy(student.logits, batch.y))])
                 progress(batch.step + 1, len(loop))
-                if checkpoint is not None:
-                    checkpoint.save(loop)
     except Diverged as error:
         raise UserError(
             f"the {recipe.role} {recipe.architecture} cannot be trained: {error}", "lower its learning_rate"
@@ -130,13 +129,7 @@ def _loop(recipe: Recipe, data: LoadedDataset, images: image_sets.ImageSet, devi
 
 
 def _checkpoint(folder: Path, recipe: Recipe, data: LoadedDataset, device: torch.device) -> Checkpoint:
-    identity = {
-        "recipe": recipe.content,
-        "content": data.content,
-        "device": environment.device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-    }
+    identity = {"recipe": recipe.content, "content": data.content, **surroundings(device)}
     return Checkpoint(path(folder, recipe).with_suffix(".partial"), identity)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
+from jkbench.engine.checkpoint import Checkpoint, surroundings
 from jkbench.engine.loop import Diverged, TimedOut
 from jkbench.engine.mistakes import told
+from jkbench.engine.own_state import OwnState
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.step import TRAINING
 from jkbench.errors import Breach
+from jkbench.files import checkpoint_of
 from jkbench.models.network import seeded
 from jkbench.planning import Trial, record_fields
 from jkbench.plugins.method import Method
@@ -54,6 +58,10 @@ def steps(trial: Trial, where: Where) -> Generator[None, None, Record]:
             environment.reset_peak_memory(where.device)
             trained = trained_networks(trial, where, data)
             ready = make_ready(trial, where.device, data, trained, where.timeout, cache=where.cache)
+            if where.cache is not None:
+                checkpoint = _checkpoint(ready, where.cache)
+                checkpoint.restore(ready.loop)
+                ready.loop.after_step = checkpoint.save
             metrics, predicted = yield from _trained_and_scored(ready)
         other = sum(p.numel() for p in ready.deployed.parameters()) if ready.deployed is not ready.student else None
         packed = schema.pack_labels(predicted)
@@ -72,6 +80,19 @@ def steps(trial: Trial, where: Where) -> Generator[None, None, Record]:
         for folder in (where.folder, *(parent.resolve() for parent in parents), *parents):
             message = message.replace(f"{folder}/", "")
         return record(status="failed", message=message)
+
+
+def _checkpoint(ready: Ready, cache: Path) -> Checkpoint:
+    """The checkpoint of a trial that has not begun."""
+    identity = {
+        "trial": ready.trial.id,
+        **surroundings(ready.loop.device),
+        "teacher": None if ready.teacher is None else ready.teacher.weights,
+        "content": ready.data.content,
+        "pairing": ready.pairing.model_dump(),
+    }
+    own = OwnState(ready.method, ready.loop.program.modules)
+    return Checkpoint(checkpoint_of(cache, ready.trial.id), identity, own.obstacle)
 
 
 def train_and_score(ready: Ready) -> tuple[dict[str, float], list[int]]:

@@ -18,7 +18,7 @@ from jkbench.errors import Collector, UserError, unknown
 from jkbench.execute import Machine, Needs, backends, memory, work
 from jkbench.execute.backends import Workers
 from jkbench.execute.progress import Progress
-from jkbench.files import cache_folder
+from jkbench.files import cache_folder, checkpoint_of
 from jkbench.planning import Plan, Row, Trial
 from jkbench.plugins import parameters
 from jkbench.plugins.discovery import Index, discover
@@ -276,6 +276,8 @@ class Session:
             for record in self.workers.run(trials, self.machine(trials, known)):
                 if store is not None:
                     store.put(record)
+                    if self.cache is not None:
+                        checkpoint_of(self.cache, record.id).unlink(missing_ok=True)
                 progress.finished(record)
                 yield record
         except KeyboardInterrupt:
