@@ -50,7 +50,8 @@ def run(
     ``seeds`` is how many (0, 1, …) or which; ``shots`` are images per class or "full"; ``set`` changes fields of the
     task by path ({"student.training.steps": 50}), which makes it another task; ``jobs`` None is as many trials at a
     time as cores and memory allow; ``parameters`` are the task's, each method's "default" or those "tuned";
-    ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error.
+    ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error, and says so where the run takes
+    more than a day (`plan` tells beforehand).
     Records that are there are used. Raises `UserError` for what cannot run, before anything is trained.
     """
     from jkbench.execute.run import Resources
@@ -120,28 +121,40 @@ def plan(
     plugins: Sequence[str | Path] = (),
     set: Mapping[str, Any] | None = None,
     parameters: Origin = "task",
+    measure: bool = False,
+    device: str = "auto",
+    threads: int = 1,
 ) -> pd.DataFrame:
-    """The trials that `run` would take, one row each: task, method, label, parameters, shots, seed, split, id, done.
+    """The trials that `run` would take, one row each: task, method, label, parameters, shots, seed, split, id, done,
+    seconds.
 
-    ``done`` says whether a record is there. Raises `UserError` for what `run` would refuse.
+    ``done`` says whether a record is there. ``seconds`` is how long the training takes: by records of the row and
+    regime, and with ``measure`` by a few steps timed here; empty where neither tells. ``attrs["networks"]`` are the
+    seconds of the networks that are trained first, by role. Raises `UserError` for what `run` would refuse.
     """
     import pandas as pd
 
-    from jkbench.execute.run import check
+    from jkbench.execute import forecast
+    from jkbench.execute.run import check, of_trials
     from jkbench.records.standing import standing
-    from jkbench.records.store import Store
 
     planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set, parameters)
-    made = planned.plan
-    missing = standing(made, Store(Path(leaderboard)).read(made.task.name), Path(leaderboard)).missing
+    made, store = planned.plan, planned.store
+    loaded = store.read(made.task.name)
+    missing = standing(made, loaded, store.folder).missing
     if missing:
         check(planned)
+    expected = forecast.by_records(of_trials(made, missing), loaded.records, store)
+    if measure:
+        expected = forecast.measured_here(expected, store, device, threads)
     ids = {trial.id for trial in missing}
     rows = [
         (made.task.name, t.row.plugin.name, t.row.label, t.row.parameters, t.shots, t.seed, t.split, t.id,
-         t.id not in ids) for t in made.trials
+         t.id not in ids, expected.of(t)) for t in made.trials
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*FIELDS[:-1], "id", "done"])
+    found = pd.DataFrame(rows, columns=[*FIELDS[:-1], "id", "done", "seconds"])
+    found.attrs["networks"] = dict(expected.networks)
+    return found
 
 
 def results(

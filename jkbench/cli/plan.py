@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jkbench.cli import options
 
+if TYPE_CHECKING:
+    from jkbench.execute.forecast import Forecast
 
-@click.command(epilog=options.examples("jkbench plan --methods all --task digits-fewshot --seeds 20"))
+
+@click.command(
+    epilog=options.examples(
+        "jkbench plan --methods all --task digits-fewshot --seeds 20", "jkbench plan --task cifar100-fewshot --measure"
+    )
+)
 @options.planning
+@options.device
+@options.threads
+@click.option("--measure", is_flag=True, help="Time a few steps of each row that no record tells the time of.")
 @options.as_json
-def plan(folder: Path, as_json: bool, **words: Any) -> None:
+def plan(folder: Path, as_json: bool, measure: bool, device: str, threads: int, **words: Any) -> None:
     """Show what `run` would do, and refuse what it would refuse.
 
-    Lists what is done, what is missing, and what does not apply and why. Trains nothing."""
+    Lists what is done, what is missing, what does not apply and why, and how long it takes. Trains nothing."""
+    from jkbench.execute import forecast
     from jkbench.execute import run as application
-    from jkbench.execute.progress import duration
     from jkbench.records.standing import standing
+
+    resources = options.make_resources(device, threads=threads)
 
     planned = options.make_plan(folder=folder, **words)
     made = planned.plan
     loaded = planned.store.outlines(made.task.name)
     at = standing(made, loaded, folder)
     unchecked = application.check(planned) if at.missing else ""
-    estimate, known = application.estimated_seconds(at.missing, loaded.records)
+    expected = forecast.by_records(application.of_trials(made, at.missing), loaded.records, planned.store)
+    if measure:
+        expected = forecast.measured_here(expected, planned.store, resources.device, resources.threads)
     missing = {trial.id for trial in at.missing}
     rows: dict[str, dict[str, Any]] = {}
     for trial in made.trials:
@@ -45,8 +60,10 @@ def plan(folder: Path, as_json: bool, **words: Any) -> None:
         "not_applicable": made.not_applicable,
         "unreadable": loaded.complaints(),
         "not_checked": unchecked,
-        "estimated_seconds_one_job": estimate,
-        "estimated_from_records": known,
+        "estimated_seconds_one_job": expected.seconds if missing else None,
+        "estimated_from_records": expected.of_records,
+        "estimated_from_steps": expected.of_steps,
+        "networks_to_train": {recipe.role: expected.networks.get(recipe.role) for recipe in expected.recipes},
     }
     if as_json:
         click.echo(json.dumps(answer, indent=2))
@@ -60,8 +77,26 @@ def plan(folder: Path, as_json: bool, **words: Any) -> None:
         click.echo(f"  {name:<{width}}  does not apply: {reason}")
     for warning in filter(None, (*loaded.complaints(), unchecked)):
         click.echo(f"  warning: {warning}")
-    if missing and estimate is None:
-        click.echo("time: no records to estimate from; run one seed first")
-    elif missing and estimate is not None:
-        guessed = f"; {len(missing) - known} of {len(missing)} guessed from other methods" * (known < len(missing))
-        click.echo(f"time: about {duration(estimate)} of one job, by the records' own timings{guessed}")
+    if missing:
+        less = forecast.instead(made, planned.index, planned.store, expected.seconds or 0.0)
+        click.echo("\n".join(_time(expected, less, measure)))
+
+
+def _time(expected: Forecast, less: str, measured: bool) -> Iterator[str]:
+    """What is trained first, and how long all takes."""
+    from jkbench.execute.forecast import MEASURE
+    from jkbench.execute.progress import duration
+
+    for recipe in expected.recipes:
+        seconds = expected.networks.get(recipe.role)
+        how = "trained" if recipe.training is not None else "fetched"
+        took = "" if seconds is None else f", in about {duration(seconds)}"
+        yield f"{recipe.role} {recipe.architecture}: not here; `jkbench run` has it {how} first{took}"
+    sources = {"by records": expected.of_records, "by timed steps": expected.of_steps}
+    sources["taken for average ones"] = len(expected.unknown)
+    told = ", ".join(f"{count} {how}" for how, count in sources.items() if count)
+    hint = "" if measured or not expected.unknown else f"; {MEASURE}"
+    if expected.seconds is None:
+        yield f"time: no records to estimate from{hint or '; no step could be timed'}"
+    else:
+        yield f"time: about {duration(expected.seconds)} of one job here{less} (trials: {told}{hint})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 )
 @options.planning
 @options.resources
+@click.option("--yes", is_flag=True, help="Run also what takes more than a day, without asking.")
 @click.option("--smoke", is_flag=True, help="Run two steps per trial and store nothing: a quick test.")
-def run(folder: Path, smoke: bool, **words: Any) -> int:
+def run(folder: Path, smoke: bool, yes: bool, **words: Any) -> int:
     """Run the missing trials of a task, and show its table.
 
     Run the same command again to resume."""
-    from jkbench.errors import Collector
+    from jkbench.errors import Collector, UserError
     from jkbench.execute import run as application
     from jkbench.execute.progress import plain_warnings
     from jkbench.records.schema import UNFINISHED
@@ -46,7 +48,13 @@ def run(folder: Path, smoke: bool, **words: Any) -> int:
         counts = application.smoke(planned, resources)
         click.echo(f"smoke: {describe(counts)}; nothing was stored")
     else:
-        counts = application.run(planned, resources)
+
+        def agree(told: str) -> None:
+            if sys.stdin.isatty() and not yes:
+                raise UserError(told, "add --yes to run it, or run fewer --methods, --shots or --seeds")
+            click.echo(told, err=True)
+
+        counts = application.run(planned, resources, agree=agree)
         show(planned, counts)
     return 1 if set(counts) & UNFINISHED else 0
 

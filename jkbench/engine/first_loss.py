@@ -14,7 +14,7 @@ from jkbench.data.arrays import subset
 from jkbench.engine import environment
 from jkbench.engine.images import TaskData
 from jkbench.engine.mistakes import explained
-from jkbench.engine.setup import make_ready, training_pool
+from jkbench.engine.setup import Networks, Ready, make_ready, training_pool
 from jkbench.engine.teacher import TrainedNetwork
 from jkbench.errors import UserError
 from jkbench.models.network import build, seeded
@@ -33,7 +33,7 @@ def refusal(trials: Sequence[Trial], data: TaskData) -> UserError | None:
         load(trials[0].row.plugin)
     except UserError:
         return None
-    images = [len(_chosen(trial, data)) for trial in trials]
+    images = [len(chosen_images(trial, data)) for trial in trials]
     # an epoch is cut into equal parts (`jkbench.engine.loop.batches`)
     smallest_batch = [number // math.ceil(number / trials[0].training.batch) for number in images]
     for at in {int(np.argmin(images)), int(np.argmin(smallest_batch))}:
@@ -49,24 +49,35 @@ def refusal(trials: Sequence[Trial], data: TaskData) -> UserError | None:
     return None
 
 
-def _chosen(trial: Trial, data: TaskData) -> NDArray[np.int64]:
+def chosen_images(trial: Trial, data: TaskData) -> NDArray[np.int64]:
+    """The images of a trial, by their places in its pool."""
     pool = training_pool(data.target.splits, trial.split)
     return subset(data.target.splits[pool].labels, trial.shots, trial.seed)
 
 
-def _first_loss(trial: Trial, data: TaskData) -> None:
+def untrained(trial: Trial, data: TaskData) -> Networks:
+    """The networks of a trial's task as they are before their training."""
     channels, pixels = data.target.size
 
-    def untrained(role: teachers.Role) -> TrainedNetwork:
+    def made(role: teachers.Role) -> TrainedNetwork:
         recipe = teachers.of_task(trial.task, trial.datasets, role)
         if recipe is None:
             raise UserError(f"a {trial.task.kind} task has no {role} that was trained on the teacher's images")
         return TrainedNetwork.of(recipe, build(recipe.architecture, channels, pixels, data.outputs, recipe.seed), None)
 
+    return made
+
+
+def ready_on(trial: Trial, data: TaskData, chosen: NDArray[np.int64], device: torch.device) -> Ready:
+    """A trial on these images of its pool alone, with untrained networks, and one image to score."""
     pool, splits = training_pool(data.target.splits, trial.split), data.target.splits
-    few = {trial.split: splits[trial.split].take(np.arange(1)), pool: splits[pool].take(_chosen(trial, data))}
+    few = {trial.split: splits[trial.split].take(np.arange(1)), pool: splits[pool].take(chosen)}
     small = replace(data, target=replace(data.target, splits={**splits, **few}))
-    ready = make_ready(replace(trial, shots="full"), torch.device("cpu"), small, untrained)
+    return make_ready(replace(trial, shots="full"), device, small, untrained(trial, data))
+
+
+def _first_loss(trial: Trial, data: TaskData) -> None:
+    ready = ready_on(trial, data, chosen_images(trial, data), torch.device("cpu"))
     loop = ready.loop
     batch = loop.batch(int(np.argmin([len(each) for each in loop.batches.order])))
     list(ready.method.loss(batch, *loop.signals(batch)))

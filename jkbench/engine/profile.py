@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, count
 from typing import Any
@@ -24,18 +24,25 @@ from torch.utils.flop_counter import flop_registry
 
 from jkbench.engine import environment
 from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
+from jkbench.engine.batches import ordered
+from jkbench.engine.first_loss import chosen_images, ready_on
+from jkbench.engine.images import LoadedDataset, TaskData
 from jkbench.engine.loop import Loop
 from jkbench.engine.program import RECORDERS
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.signals import Batch, Signals
 from jkbench.engine.step import Step
 from jkbench.maths import cross_entropy
-from jkbench.models.network import Network
+from jkbench.models.network import Network, seeded
 from jkbench.planning import Trial
 from jkbench.plugins.method import Method
+from jkbench.records.teachers import Recipe
 
 WARM_UP = 10
 STEPS = 40
+FEW, LONGEST = 5, 0.5
+"""Steps that an estimate rests on, and the seconds after which it does with fewer."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +228,46 @@ def _stepping(loop: Loop, method: Method) -> Callable[[], object]:
     if loop.device.type not in RECORDERS or type(method).fit is not Method.fit:
         return partial(loop.unbudgeted_step, method.loss)
     return partial(next, chain.from_iterable(loop.recorded(method.loss) for _ in count()))
+
+
+def expected_seconds(trials: Sequence[Trial], data: TaskData, device: torch.device) -> list[float]:
+    """Seconds that the training of each trial would take here, of one method, by a few steps with untrained networks.
+
+    The teacher's signals on all images, which trials share, are not in it.
+    """
+    environment.prepare(device)
+    found, steps = [], dict[tuple[object, ...], float]()
+    for trial in trials:
+        images = chosen_images(trial, data)
+        first = ordered(len(images), trial.training, trial.seed)[0]
+        key = (trial.row.label, len(first))
+        if key not in steps:
+            with environment.modes_kept(), seeded("estimate"):
+                ready = ready_on(trial, data, images[first], device)
+                steps[key] = _few(_stepping(ready.loop, ready.method), device)
+                ready.loop.release()
+        found.append(steps[key] * trial.training.length(len(images)))
+    return found
+
+
+def expected_training(recipe: Recipe, data: LoadedDataset, device: torch.device) -> float:
+    """Seconds that the training of a reference network would take here, by a few of its steps."""
+    assert recipe.training is not None
+    environment.prepare(device)
+    train = data.splits["train"]
+    few = train.take(ordered(len(train), recipe.training, recipe.seed)[0])
+    loop = networks.untrained_loop(recipe, replace(data, splits={**data.splits, "train": few}), device)
+    step = _few(partial(loop.unbudgeted_step, _CrossEntropy().loss), device)
+    return step * recipe.training.length(len(train))
+
+
+def _few(step: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of a step after warm-up, which is longer where steps are recorded."""
+    _seconds(step, device, WARM_UP if device.type in RECORDERS else 1)
+    taken: list[float] = []
+    while len(taken) < FEW and sum(taken) < LONGEST:
+        taken += _seconds(step, device, 1)
+    return statistics.median(taken)
 
 
 def _ready(trial: Trial, where: Where) -> Ready:

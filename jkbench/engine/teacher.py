@@ -103,8 +103,7 @@ def train(
     With a ``checkpoint`` it resumes where an earlier process was stopped, to the same bits.
     """
     assert recipe.training is not None
-    images = image_sets.on_device(data.splits["train"], image_sets.statistics(data.splits["train"]), device)
-    loop = _loop(recipe, data, images, device)
+    loop = untrained_loop(recipe, data, device)
     try:
         with seeded("layers", recipe.role, recipe.seed):
             if checkpoint is not None:
@@ -120,7 +119,9 @@ def train(
     return TrainedNetwork.of(recipe, loop.student, _accuracy(loop.student, data, device))
 
 
-def _loop(recipe: Recipe, data: LoadedDataset, images: image_sets.ImageSet, device: torch.device) -> Loop:
+def untrained_loop(recipe: Recipe, data: LoadedDataset, device: torch.device) -> Loop:
+    """The training of a recipe's network before its first step."""
+    images = image_sets.on_device(data.splits["train"], image_sets.statistics(data.splits["train"]), device)
     channels, size = data.size
     network = placed(build(recipe.architecture, channels, size, len(data.classes), recipe.seed), device)
     assert recipe.training is not None

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from jkbench import planning
 from jkbench.errors import Collector, UserError, unknown
-from jkbench.execute import Machine, Needs, backends, memory, work
+from jkbench.execute import Machine, Needs, backends, forecast, memory, work
 from jkbench.execute.backends import Workers
 from jkbench.execute.progress import Progress
 from jkbench.files import cache_folder, checkpoint_of
@@ -26,15 +26,12 @@ from jkbench.records import choices, costs, teachers
 from jkbench.records import tasks as recorded_tasks
 from jkbench.records.choices import Origin
 from jkbench.records.claims import claimed
-from jkbench.records.schema import Outline, Record
+from jkbench.records.schema import Record
 from jkbench.records.standing import standing
 from jkbench.records.store import RecordSet, Store
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 from jkbench.tasks import task as tasks
 from jkbench.tasks.shots import Shots, SplitName, size
-
-PATIENCE = 60.0
-"""Seconds without a sign of life after which a row's first loss is left to its trials."""
 
 
 def cores() -> int:
@@ -164,7 +161,7 @@ def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
     except ImportError:
         return "torch is not installed here: whether the networks take these images is not checked"
     with backends.start(executor) as workers:
-        return fit(planned.plan, False, workers, PATIENCE)
+        return fit(planned.plan, False, workers, forecast.PATIENCE)
 
 
 def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
@@ -181,10 +178,13 @@ def check_plugin(file: Path, resources: Resources) -> list[dict[str, Any]]:
     return findings
 
 
-def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[str]:
+def run(
+    planned: Planned, resources: Resources, show: bool = True, agree: Callable[[str], None] | None = None
+) -> Counter[str]:
     """Run what is missing of a plan; how many trials ended in which status.
 
     Every record is stored as it comes, and folded when the run ends. ``show``: tell the progress on standard error.
+    ``agree`` is told in a sentence where the run takes more than a day, and may raise; by default it is shown.
     """
     plan, store = planned.plan, planned.store
     folder = store.folder
@@ -203,9 +203,18 @@ def run(planned: Planned, resources: Resources, show: bool = True) -> Counter[st
             progress.say(f"  not run here: {name} ({reason})")
         if not at.missing:
             return counts
+        missing = of_trials(plan, at.missing)
         try:
             with backends.start(resources.executor, resources.threads) as workers:
-                session = prepare(of_trials(plan, at.missing), folder, resources, workers, progress, loaded)
+
+                def begin(machine: Machine) -> None:
+                    expected = forecast.by_records(missing, loaded.records, store)
+                    if expected.may_be_long:
+                        expected = forecast.measure(expected, workers, machine, forecast.PATIENCE)
+                    if told := forecast.long(expected, missing, planned.index, store, machine.jobs):
+                        (agree or progress.say)(told)
+
+                session = prepare(missing, folder, resources, workers, progress, loaded, begin=begin)
                 session = replace(session, task_file=planned.task_file)
                 for record in _missing(plan, store, session):
                     counts[record.status] += 1
@@ -288,23 +297,22 @@ class Session:
 
 def prepare(
     plan: Plan, folder: Path, resources: Resources, workers: Workers, progress: Progress, loaded: RecordSet,
-    cached: bool = True,
+    cached: bool = True, begin: Callable[[Machine], None] = backends.ignore,
 ) -> Session:  # fmt: skip
     """See that the task's networks and images fit together, and that its teacher is there: trained now, or kept.
 
-    The other workers start meanwhile. `UserError` where the plan cannot run.
+    ``begin`` is called before anything is trained. The other workers start meanwhile. `UserError` where the plan cannot
+    run.
     """
     cache = cache_folder() if cached else None
-    fit(plan, True, workers, resources.timeout or PATIENCE)
+    fit(plan, True, workers, resources.timeout or forecast.PATIENCE)
     device, free = workers.call(work.machine_facts, resources.device)
     session = Session(workers, progress, resources, folder, cache, device, free)
     machine = session.machine(plan.trials, loaded.records)
     workers.grow(machine.jobs)
-    pretrained = any(row.plugin.facts.get("starts_pretrained") for row in plan.rows)
-    roles: tuple[teachers.Role, ...] = ("teacher", "student") if pretrained else ("teacher",)
-    datasets = plan.trials[0].datasets
-    recipes = [made for role in roles if (made := teachers.of_task(plan.task, datasets, role)) is not None]
-    told = workers.call(work.train, plan.task, datasets, recipes, machine, heard=progress.hear)
+    begin(machine)
+    recipes = forecast.recipes(plan)
+    told = workers.call(work.train, plan.task, plan.trials[0].datasets, recipes, machine, heard=progress.hear)
     for recipe, network in zip(recipes, told, strict=True):
         progress.say(f"{'teacher' if recipe.role == 'teacher' else 'pre-trained student'} {network}")
     return session
@@ -323,7 +331,7 @@ def fit(plan: Plan, fetch: bool, workers: Workers, patience: float) -> str:
     with Collector() as problems:
         rows: dict[str, Row] = {}
         for row in plan.rows:
-            rows.setdefault(_misfits_alike(row), row)
+            rows.setdefault(forecast.costs_alike(row), row)
         for row in rows.values():
             trials = [trial for trial in plan.trials if trial.row == row]
             with contextlib.suppress(UserError):
@@ -331,13 +339,6 @@ def fit(plan: Plan, fetch: bool, workers: Workers, patience: float) -> str:
                 if refused is not None:
                     problems.add(refused)
     return ""
-
-
-def _misfits_alike(row: Row) -> str:
-    """Equal for rows whose first losses have the same terms of the same shapes: a number that is not whole is a weight,
-    and only whether it is 0 decides what is computed."""
-    told = {name: value != 0 if isinstance(value, float) else value for name, value in row.parameters.items()}
-    return f"{row.plugin.name} {sorted(told.items())}"
 
 
 def _missing(plan: Plan, store: Store, session: Session) -> Iterator[Record]:
@@ -380,16 +381,3 @@ def shortened(plan: Plan) -> Plan:
         teacher = teacher.model_copy(update={"training": teacher.training.model_copy(update=short)})
     task = plan.task.model_copy(update={"student": student, "teacher": teacher})
     return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])
-
-
-def estimated_seconds(missing: Sequence[Trial], records: Mapping[str, Outline]) -> tuple[float | None, int]:
-    """Training seconds of the missing trials, from records of the same row and regime, else of any.
-
-    Returns the sum, None without any record, and how many trials it knows of their own row.
-    """
-    times = seconds_by_cell(records.values())
-    if not times:
-        return None, 0
-    usual = sum(times.values()) / len(times)
-    own = [times.get((trial.row.label, trial.shots)) for trial in missing]
-    return sum(usual if each is None else each for each in own), sum(each is not None for each in own)

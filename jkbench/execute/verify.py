@@ -119,8 +119,7 @@ def _verify_task(
         found.skipped.append(f"{name}: {stale} records of an earlier protocol are held against themselves alone")
     if wanted.level == "schema" or not current:
         return []
-    absent = [each.name for each in known.datasets.values() if each.broken or not work.at_hand(each, task)]
-    if absent:
+    if absent := work.absent(task, known.datasets):
         found.skipped.append(f"{name}: not scored again: the images of {' and '.join(absent)} are not here")
         return []
     by_id = {record.id: record for record in current}

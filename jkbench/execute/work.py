@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,6 +131,25 @@ def profile(trials: Sequence[Trial], machine: Machine, tell: Tell) -> tuple[Ceil
     return *measure(trials, where(machine)), place.processor or place.device
 
 
+def expected(trials: Sequence[Trial], machine: Machine, tell: Tell) -> list[float]:
+    """Seconds that each of these trials of one method would train here, by a few timed steps."""
+    from jkbench.engine import environment, images
+    from jkbench.engine.profile import expected_seconds
+
+    data = images.of_task(trials[0].task, trials[0].datasets)
+    return expected_seconds(trials, data, environment.device(machine.device))
+
+
+def expected_training(
+    task: Task, datasets: dict[str, Plugin], recipe: teachers.Recipe, machine: Machine, tell: Tell
+) -> float:
+    """Seconds that a network of a task would train here, by a few timed steps."""
+    from jkbench.engine import environment
+    from jkbench.engine import profile as timing
+
+    return timing.expected_training(recipe, images_of(recipe, task, datasets), environment.device(machine.device))
+
+
 def fit(plan: Plan, fetch: bool, tell: Tell) -> str:
     """Refuse what cannot run, before anything is trained: architectures, sizes, regimes.
 
@@ -141,12 +160,11 @@ def fit(plan: Plan, fetch: bool, tell: Tell) -> str:
     from jkbench.models.network import body
 
     task, datasets = plan.task, plan.trials[0].datasets
-    absent = [] if fetch else [each.name for each in datasets.values() if each.broken or not at_hand(each, task)]
-    if absent:
+    if not fetch and (missing := absent(task, datasets)):
         for network in (task.student, task.teacher):
             if network is not None:
                 body(network.architecture, 3, task.target.size or 224)
-        return f"the images of {' and '.join(absent)} are not here: sizes and regimes are not checked"
+        return f"the images of {' and '.join(missing)} are not here: sizes and regimes are not checked"
     check_fit(task, images.of_task(task, datasets), {each.shots for each in plan.trials})
     return ""
 
@@ -157,6 +175,11 @@ def first_loss(trials: Sequence[Trial], tell: Tell) -> UserError | None:
     from jkbench.engine.first_loss import refusal
 
     return refusal(trials, images.of_task(trials[0].task, trials[0].datasets))
+
+
+def absent(task: Task, datasets: Mapping[str, Plugin]) -> list[str]:
+    """The data sets of a task whose images are not here."""
+    return [each.name for each in datasets.values() if each.broken or not at_hand(each, task)]
 
 
 def at_hand(plugin: Plugin, task: Task) -> bool:
