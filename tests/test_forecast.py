@@ -79,7 +79,7 @@ def test_steps_are_timed_where_no_record_tells(
 def test_without_measure_the_plan_says_how(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = jkbench(capsys, "plan", "--task", "small.toml", "--methods", "scratch")[1].splitlines()
     assert out[-2:] == [
-        "teacher vgg:8-M-8: not here; `jkbench run` has it trained first",
+        "teacher vgg:8-M-8 is not here: `jkbench run` trains it first (10 steps)",
         "time: no records to estimate from; --measure times a few steps of each row",
     ]
 

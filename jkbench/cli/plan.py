@@ -89,9 +89,9 @@ def _time(expected: Forecast, less: str, measured: bool) -> Iterator[str]:
 
     for recipe in expected.recipes:
         seconds = expected.networks.get(recipe.role)
-        how = "trained" if recipe.training is not None else "fetched"
         took = "" if seconds is None else f", in about {duration(seconds)}"
-        yield f"{recipe.role} {recipe.architecture}: not here; `jkbench run` has it {how} first{took}"
+        how = "fetches it" if recipe.training is None else f"trains it first ({recipe.training.duration}){took}"
+        yield f"{recipe.role} {recipe.architecture} is not here: `jkbench run` {how}"
     sources = {"by records": expected.of_records, "by timed steps": expected.of_steps}
     sources["taken for average ones"] = len(expected.unknown)
     told = ", ".join(f"{count} {how}" for how, count in sources.items() if count)

@@ -155,6 +155,8 @@ def check_budget(plan: Plan) -> None:
 def check(planned: Planned, executor: str = backends.DEFAULT) -> str:
     """Refuse a plan that `run` would refuse: `UserError`. A sentence about what cannot be checked here, or nothing."""
     check_budget(planned.plan)
+    for folder in planned.store.folders:
+        teachers.check_stored(folder, planned.plan.task, planned.plan.trials[0].datasets)
     try:
         if find_spec("torch") is None:
             raise ImportError
@@ -378,6 +380,6 @@ def shortened(plan: Plan) -> Plan:
     student = plan.task.student.model_copy(update={"training": plan.task.student.training.model_copy(update=short)})
     teacher = plan.task.teacher
     if teacher is not None and teacher.training is not None:
-        teacher = teacher.model_copy(update={"training": teacher.training.model_copy(update=short)})
+        teacher = teacher.model_copy(update={"training": teacher.training.model_copy(update=short), "accuracy": None})
     task = plan.task.model_copy(update={"student": student, "teacher": teacher})
     return replace(plan, task=task, trials=[replace(trial, task=task) for trial in plan.trials])

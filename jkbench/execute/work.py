@@ -21,6 +21,7 @@ from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
 from jkbench.records import teachers
 from jkbench.records.schema import Record
+from jkbench.records.weights import described
 from jkbench.tasks import task as tasks
 from jkbench.tasks.task import Task
 
@@ -210,6 +211,8 @@ def train(
     for recipe in recipes:
         images, device = images_of(recipe, task, datasets), environment.device(machine.device)
         trained = networks.obtain(machine.folder, recipe, images, device, _Steps(tell, recipe.role))
+        if recipe.role == "teacher":
+            teachers.check_accuracy(task, trained.accuracy)
         sentences.append(trained.describe())
     return sentences
 
@@ -250,6 +253,8 @@ def import_network(
     from jkbench.engine import environment
     from jkbench.engine import teacher as networks
 
+    if recipe.role == "teacher" and (told := described(file)) is not None:
+        teachers.check_accuracy(task, told.accuracy)
     images = images_of(recipe, task, datasets)
     return networks.adopt(file, folder, recipe, images, environment.device("cpu")).describe()
 

@@ -148,6 +148,24 @@ def present(folder: Path, task: Task, datasets: Mapping[str, Plugin]) -> Present
     return Present(recipes, {role: network.weights for role, network in found.items() if network})
 
 
+def check_accuracy(task: Task, accuracy: float | None) -> None:
+    """`UserError` where a teacher has less than its task states."""
+    stated = None if task.teacher is None else task.teacher.accuracy
+    if stated is not None and accuracy is not None and accuracy < stated:
+        raise UserError(
+            f"{task.name}: the teacher has {100 * accuracy:.2f} % on its test images, and the task states at least "
+            f"{100 * stated:.2f} %",
+            "change how it is trained ([teacher.training]), import another, or correct [teacher] accuracy",
+        )
+
+
+def check_stored(folder: Path, task: Task, datasets: Mapping[str, Plugin]) -> None:
+    """As `check_accuracy`, of the teacher that is stored, by its metadata; nothing where none is."""
+    made = of_task(task, datasets)
+    stored = None if made is None else described(path(folder, made))
+    check_accuracy(task, None if stored is None else stored.accuracy)
+
+
 def bring(folder: Path, beside: Iterable[Path], task: Task, datasets: Mapping[str, Plugin]) -> None:
     """Copy a task's networks from the folders beside where ``folder`` has none: its trials learn from the same."""
     for made in present(folder, task, datasets).recipes.values():

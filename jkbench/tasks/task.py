@@ -130,10 +130,15 @@ class Training(_Model):
         """How many steps a training on so many images takes."""
         return self.steps if self.steps is not None else (self.epochs or 0) * -(-images // self.batch)
 
+    @property
+    def duration(self) -> str:
+        """``300 steps`` or ``12 epochs``."""
+        return f"{self.steps} steps" if self.steps else f"{self.epochs} epochs"
+
     def describe(self) -> str:
         """The recipe in a caption's words."""
         unit = "steps" if self.steps else "epochs"
-        text = f"{self.optimiser}, {self.steps or self.epochs} {unit} of at most {self.batch} images"
+        text = f"{self.optimiser}, {self.duration} of at most {self.batch} images"
         text += f", learning rate {self.learning_rate:g}"
         if self.drop_at:
             text += f" (× {self.drop_factor:g} from {unit[:-1]} {self.drop_at})"
@@ -162,6 +167,10 @@ class TeacherSpec(_Model):
     training: Training | None = None
     pretrained: Pretrained | None = None
     seed: int = 0
+    accuracy: float | None = Field(
+        default=None, ge=0, le=1, exclude=True,
+        description="share of the source's test images that it gets right at least, 0.65 for 65 %, or is refused",
+    )  # fmt: skip
 
     _ready_made = _as_before("pretrained")
 
@@ -169,6 +178,8 @@ class TeacherSpec(_Model):
     def _one_origin(self) -> TeacherSpec:
         if (self.training is None) == (self.pretrained is None):
             raise ValueError("give either training or pretrained")
+        if self.pretrained is not None and self.accuracy is not None:
+            raise ValueError("the accuracy of a pre-trained teacher cannot be seen: its images are not here")
         _of_timm(self.architecture, self.pretrained)
         return self
 
