@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 from report_factory import few, make_chosen
 from test_verify import board, real
 
 from jkbench.cli import cli
 from jkbench.records.store import Store
+from jkbench.report import accuracy_figure
+from jkbench.report.figures import content, save
 from jkbench.report.leaderboard import differences, write_leaderboard
+from jkbench.report.page import compose
 
 PAGES = [make_chosen()]
 
@@ -64,6 +75,43 @@ def test_the_rounding_of_another_machine_is_no_difference(folder: Path) -> None:
     (folder / "digits-fewshot.csv").write_text(text.replace(number[0], repr(float(number[0]) * (1 + 1e-13))))
     assert (folder / "digits-fewshot.csv").read_text() != text
     assert list(differences(folder, PAGES)) == []
+
+
+def redrawn(path: Path, figure: Figure) -> None:
+    path.write_bytes(save(lambda: figure))
+
+
+def without_metadata(path: Path, figure: Figure) -> None:
+    with Image.open(path) as opened:
+        opened.save(path)
+
+
+def cut(path: Path, figure: Figure) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+@pytest.mark.parametrize("change", [redrawn, without_metadata, cut])
+def test_a_figure_of_other_records_is_found(folder: Path, change: Callable[[Path, Figure], None]) -> None:
+    """One cell's seed moves by one image of the test set."""
+    image = PAGES[0].records[0].model_copy(update={"metrics": PAGES[0].records[0].metrics | {"accuracy": 0.3001}})
+    other = replace(PAGES[0], records=[image, *PAGES[0].records[1:]])
+    change(folder / "digits-fewshot.png", accuracy_figure.draw(compose(other)))
+    assert list(differences(folder, PAGES)) == [f"{folder / 'digits-fewshot.png'}: it was drawn from other records"]
+
+
+def test_fonts_and_the_rounding_of_another_machine_are_no_difference_of_a_figure() -> None:
+    page = compose(PAGES[0])
+    one = content(partial(accuracy_figure.draw, page))
+
+    def elsewhere() -> Figure:
+        with mpl.rc_context({"font.size": 14.0, "font.family": "monospace"}):
+            figure = accuracy_figure.draw(page)
+        for line in figure.axes[0].lines:
+            line.set_ydata(np.asarray(line.get_ydata()) * (1 + 1e-13))
+        FigureCanvasAgg(figure).draw()
+        return figure
+
+    assert content(elsewhere) == one
 
 
 def test_missing_files_and_pages_without_records_are_found(folder: Path) -> None:

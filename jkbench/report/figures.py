@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
+from matplotlib.ticker import FixedLocator
+from PIL import Image
 
+from jkbench import hashing
 from jkbench.statistics import Interval
 
 # Okabe & Ito's colours, told apart with every kind of colour vision, without yellow, which is too faint on white; then
@@ -29,6 +37,8 @@ SHADES = [(0.5, 0.0), (0.25, 0.0), (0.2, 1.0), (0.4, 1.0)]
 GREY = "#777777"
 _SEED, _LINE_SEED = 56651, 6440213
 """The suite's first ten methods have colours of their own and solid lines; all of its methods differ."""
+CONTENT = "Content"
+"""The word in a PNG before the hash of what it shows."""
 _SPREAD = 0.22  # of the distance between neighbours: rows are shifted sideways so that error bars stay readable
 _MOST = 0.04  # of the axis: no mark stands farther from its place
 _DPI = 130
@@ -63,20 +73,75 @@ def _number(name: str, seed: int = _SEED) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed} {name}".encode(), digest_size=6).digest(), "big")
 
 
-def save(make: Callable[[], Figure], kind: str = "png") -> bytes:
-    """A figure made and saved in the suite's style, whatever the user's own: PNG, PDF or SVG without metadata."""
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """The suite's style, whatever the user's own."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams |= {
             "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9.5,
             "figure.titlesize": 11, "legend.frameon": False, "svg.hashsalt": "jkbench", "pdf.fonttype": 42,
         }  # fmt: skip
+        yield
+
+
+def save(make: Callable[[], Figure], kind: str = "png") -> bytes:
+    """A figure made and saved in the suite's style: PNG, PDF or SVG without a date. A PNG holds its `content`."""
+    with _own_style():
         figure = make()
         buffer = io.BytesIO()
         FigureCanvasAgg(figure)
-        dated = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
-        figure.savefig(buffer, format=kind, dpi=_DPI, metadata={dated[kind]: None})
+        held = {
+            "png": {"Software": None, CONTENT: _content(figure)},
+            "pdf": {"CreationDate": None},
+            "svg": {"Date": None},
+        }
+        figure.savefig(buffer, format=kind, dpi=_DPI, metadata=held[kind])
     return buffer.getvalue()
+
+
+def content(make: Callable[[], Figure]) -> str:
+    """A hash of what a figure shows: numbers to six digits, words and colours, whatever fonts a machine has."""
+    with _own_style():
+        return _content(make())
+
+
+def held_content(png: Path) -> str:
+    """The `content` that a PNG says it has; empty where it says nothing, or is damaged."""
+    try:
+        with Image.open(png) as opened:
+            return str(opened.info.get(CONTENT, ""))
+    except OSError:
+        return ""
+
+
+def _content(figure: Figure) -> str:
+    words = [text.get_text() for text in figure.texts]
+    words += [text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()]
+    return hashing.of_value([words, *map(_shown, figure.axes)])
+
+
+def _shown(panel: Axes) -> list[Any]:
+    bars = [each.get_segments() if isinstance(each, LineCollection) else [] for each in panel.collections]
+    return [
+        panel.get_title(),
+        _digits(panel.get_xlim(), panel.get_ylim()),
+        [(axis.get_label_text(), _ticks(axis)) for axis in (panel.xaxis, panel.yaxis)],
+        [(_digits(line.get_xydata()), to_hex(line.get_color()), str(line.get_marker())) for line in panel.lines],
+        [_digits(*parts, each.get_offsets()) for parts, each in zip(bars, panel.collections, strict=True)],
+        [_digits(patch.get_path().vertices) for patch in panel.patches],
+        [(text.get_text(), _digits(text.get_position())) for text in panel.texts],
+    ]
+
+
+def _ticks(axis: Axis) -> list[str]:
+    fixed = isinstance(axis.get_major_locator(), FixedLocator)
+    return [text.get_text() for text in axis.get_ticklabels()] if fixed else []
+
+
+def _digits(*parts: Any) -> list[str]:
+    numbers = [float(number) for part in parts for number in np.ma.getdata(part).flat]
+    return [f"{round(number, 9) + 0.0:.6g}" for number in numbers]
 
 
 def means(

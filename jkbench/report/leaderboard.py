@@ -35,10 +35,7 @@ def write_leaderboard(
 
 
 def differences(folder: Path, pages: Iterable[Chosen]) -> Iterator[str]:
-    """A sentence for each file of a folder that is not what `write_leaderboard` would write there.
-
-    Figures need only be there: their pixels depend on the fonts of the machine that drew them.
-    """
+    """A sentence for each file of a folder that is not what `write_leaderboard` would write there."""
     made = set()
     for document in documents(pages):
         yield from differing(folder, document)

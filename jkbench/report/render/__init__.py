@@ -31,7 +31,10 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 def differing(folder: Path, document: Document) -> Iterator[str]:
-    """A sentence for each file of a page that is not there, or holds something else. Figures need only be there."""
+    """A sentence for each file of a page that is not there, or holds something else.
+
+    Of a figure what it was drawn from is compared: its pixels depend on the fonts of the machine that drew it.
+    """
     for name, content in files(document, ()).items():
         path = folder / name
         held = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
@@ -44,8 +47,14 @@ def differing(folder: Path, document: Document) -> Iterator[str]:
             start = max(0, alike - 20)
             yield f"{path}:{number}: it says {one[start : start + 60]!r}, the records {other[start : start + 60]!r}"
     for block in document.every():
-        if isinstance(block, Drawing) and not (folder / f"{block.name}.png").is_file():
-            yield f"{folder / block.name}.png: it is missing"
+        if isinstance(block, Drawing):
+            from jkbench.report.figures import content as shown
+            from jkbench.report.figures import held_content
+
+            if not (path := folder / f"{block.name}.png").is_file():
+                yield f"{path}: it is missing"
+            elif held_content(path) != shown(block.make):
+                yield f"{path}: it was drawn from other records"
 
 
 def _same(one: str, other: str) -> bool:
