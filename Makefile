@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test bench lint leaderboard verify docs axe install clean
+.PHONY: demo test night bench lint leaderboard verify docs axe install clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# Faults as often as a suite of minutes cannot try them; about an hour (docs/reliability.md).
+night: install
+	JKBENCH_NIGHT=1 $(BIN)/python -m pytest -s tests/test_kills.py tests/test_cut_writes.py tests/test_application.py
 
 bench: install
 	$(BIN)/python -m pytest tests/test_bench.py --benchmark-only --benchmark-disable-gc

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+TOO_DEEP = (RecursionError, MemoryError)
+"""What Python raises of text whose brackets or signs are nested thousands of times."""
+
 
 class UserError(Exception):
     """A mistake that the user can mend: one sentence, and a hint that says how.

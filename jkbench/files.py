@@ -20,10 +20,19 @@ from jkbench.errors import UserError
 HINT = "free space there, change its permissions, or choose another folder with --leaderboard DIR"
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+@contextlib.contextmanager
+def writing(path: Path, hint: str = HINT) -> Iterator[None]:
+    """Raise `UserError` where the block cannot write ``path``, or what is in it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}", hint) from None
+
+
+def write_atomically(path: Path, content: str | bytes, hint: str = HINT) -> None:
     """Write a file completely or not at all; `UserError` if the folder cannot be written."""
     data = content.encode() if isinstance(content, str) else content
-    try:
+    with writing(path, hint):
         handle, name = _beside(path)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -35,8 +44,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}", HINT) from None
 
 
 def _beside(path: Path) -> tuple[int, str]:

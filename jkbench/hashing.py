@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from jkbench.errors import TOO_DEEP
+
 LENGTH = 16
 RANGES = "ranges"
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -35,17 +37,30 @@ def of_source(source: str) -> str:
     """A hash of what Python source does: comments, layout and docstrings do not count.
 
     Nor do the ``ranges`` of a method (see `jkbench.plugins.method`), unless its code reads them: they say where a
-    parameter may be tuned, and change no number. Source that does not parse is hashed as text.
+    parameter may be tuned, and change no number. Source that does not parse, or is too deep, is hashed as text.
     """
     try:
-        tree = ast.parse(source)
+        tree = tree_of(source)
     except SyntaxError:
         return of_bytes(source.encode())
     if not any(isinstance(node, ast.Attribute) and node.attr == RANGES for node in ast.walk(tree)):
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 node.body = [each for each in node.body if not declares(each, RANGES)]
-    return of_bytes(_dump(tree).encode())
+    try:
+        return of_bytes(_dump(tree).encode())
+    except RecursionError:
+        return of_bytes(source.encode())
+
+
+def tree_of(source: str) -> ast.Module:
+    """The syntax tree of Python source; SyntaxError also of what Python refuses otherwise: null bytes, deep nesting."""
+    try:
+        return ast.parse(source)
+    except ValueError as error:
+        raise SyntaxError(str(error)) from None
+    except TOO_DEEP:
+        raise SyntaxError("it is nested too deeply") from None
 
 
 def declares(statement: ast.stmt, name: str) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import night
 import pytest
 from test_cli import jkbench
 from user_folder import METHOD
@@ -79,7 +80,8 @@ def test_plan_refuses_what_run_refuses(
     assert told in err
 
 
-def test_two_commands_at_once_train_nothing_twice(work: Path) -> None:
+@pytest.mark.parametrize("count", night.times((2,), (2, 4)))
+def test_commands_at_once_train_nothing_twice(work: Path, count: int) -> None:
     log = work / "log"
     (work / "methods/logged.py").write_text(
         METHOD.replace(
@@ -89,7 +91,7 @@ def test_two_commands_at_once_train_nothing_twice(work: Path) -> None:
         )
     )
     words = [sys.executable, "-m", "jkbench", "run", "--task", "small.toml", "--methods", "logged"]
-    both = [
+    commands = [
         subprocess.Popen(
             [*words, "--seeds", "6", "--in-process"],
             cwd=work,
@@ -97,10 +99,10 @@ def test_two_commands_at_once_train_nothing_twice(work: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for _ in range(count)
     ]
-    told = [each.communicate(timeout=300)[1] for each in both]
-    assert [each.returncode for each in both] == [0, 0], told
+    told = [each.communicate(timeout=300)[1] for each in commands]
+    assert {each.returncode for each in commands} == {0}, told
     assert len(log.read_text().splitlines()) == 12, told
     assert Counter(r.status for r in Store(work / "leaderboard").read("small").records.values()) == {"ok": 12}
 

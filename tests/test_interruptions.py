@@ -1,4 +1,4 @@
-"""Ctrl-C, kill -9, a worker that dies: nothing finished is lost, nobody is left behind, no number changes."""
+"""Ctrl-C, a stop, a worker that dies: nothing finished is lost, nobody is left behind, no number changes."""
 
 from __future__ import annotations
 
@@ -84,23 +84,6 @@ def test_a_stop_before_anything_is_trained_leaves_no_worker(work: Path, stop: si
     assert running.returncode in INTERRUPTED, err
     assert "Traceback" not in err
     assert everybody_gone(running.pid, 10)
-
-
-def test_kill_9_loses_no_finished_record_and_the_same_command_continues(work: Path) -> None:
-    running = started(work, "--jobs", "2")
-    wait_for_records(work, 4)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    finished = Store(work / "leaderboard").read("slow")
-    assert len(finished.records) >= 4
-    assert finished.complaints() == []
-    assert everybody_gone(running.pid, 10)  # workers do not outlive their parent
-    again = started(work, "--jobs", "1")
-    assert again.stderr is not None
-    line = again.stderr.readline()
-    os.killpg(again.pid, signal.SIGTERM)
-    again.communicate(timeout=30)
-    assert line.startswith(f"slow: 120 trials, {len(finished.records)} are there, ")
 
 
 def test_a_worker_killed_from_outside_costs_no_trial(work: Path) -> None:

@@ -11,6 +11,7 @@ import click
 
 from jkbench.cli import options
 from jkbench.errors import UserError
+from jkbench.files import write_atomically
 
 if TYPE_CHECKING:
     from jkbench.plugins.describe import PluginType
@@ -49,9 +50,5 @@ def write(family: PluginType, name: str, folder: Path) -> Path:
     template = Path(__file__).parent.parent / "plugins" / "templates" / f"{family}.py.txt"
     class_name = "".join(part.capitalize() for part in stem.split("_"))
     text = template.read_text(encoding="utf-8").replace("CLASS_NAME", class_name).replace("PLUGIN", plugin)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}", "give another folder with --into DIR") from None
+    write_atomically(path, text, "give another folder with --into DIR")
     return path

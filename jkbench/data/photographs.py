@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from jkbench.data import arrays, prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.files import data_folder
+from jkbench.files import data_folder, writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,7 +165,8 @@ def resized(splits: Mapping[str, Split], size: int, folder: Path) -> dict[str, S
         for part in split.parts():
             yield from _each(made, part)
 
-    return {part: Split(_stored(each(split), folder), split.labels) for part, split in splits.items()}
+    with writing(folder, prepared.CHANGE):
+        return {part: Split(_stored(each(split), folder), split.labels) for part, split in splits.items()}
 
 
 def cropped(image: Image, size: int) -> NDArray[np.uint8]:

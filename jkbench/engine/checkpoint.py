@@ -11,6 +11,7 @@ import io
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The training is over."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # the next training of another identity overwrites it
+            self.path.unlink(missing_ok=True)
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from jkbench.records.choices import Origin
 from jkbench.records.claims import claimed
 from jkbench.records.schema import Record
 from jkbench.records.standing import standing
-from jkbench.records.store import RecordSet, Store
+from jkbench.records.store import RecordSet, Store, dated_after
 from jkbench.records.timings import peak_memory_mb, seconds_by_cell
 from jkbench.tasks import task as tasks
 from jkbench.tasks.shots import Shots, SplitName, size
@@ -286,9 +286,10 @@ class Session:
         try:
             for record in self.workers.run(trials, self.machine(trials, known)):
                 if store is not None:
-                    store.put(record)
+                    store.put(dated_after(record, known.get(record.id)))
                     if self.cache is not None:
-                        checkpoint_of(self.cache, record.id).unlink(missing_ok=True)
+                        with contextlib.suppress(OSError):
+                            checkpoint_of(self.cache, record.id).unlink(missing_ok=True)
                 progress.finished(record)
                 yield record
         except KeyboardInterrupt:

@@ -101,7 +101,9 @@ def of_text(text: str, path: Path, plugin_type: PluginType, origin: str) -> Plug
     """The plugin in the text of the file ``path``, as `read`."""
     plugin = Plugin(path.stem.replace("_", "-"), plugin_type, path, origin, code=hashing.of_source(text))
     try:
-        tree = ast.parse(text)
+        tree = hashing.tree_of(text)
+        if plugin.code == hashing.of_bytes(text.encode()):
+            raise SyntaxError("it is nested too deeply")
         return _describe(plugin, tree)
     except SyntaxError as error:
         return replace(plugin, broken=f"{path}:{error.lineno or 1}: does not parse: {error.msg}")
@@ -212,7 +214,7 @@ def _check_ranges(classes: list[ast.ClassDef], ranges: dict[str, Any], parameter
 def _literal(node: ast.expr, name: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         told = f"{name} must be written out, not computed: it is read without importing"
         raise Unreadable(node.lineno, told) from None
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from jkbench.errors import Collector, UserError, unknown
+from jkbench.errors import TOO_DEEP, Collector, UserError, unknown
 from jkbench.plugins.describe import Parameter, Plugin
 from jkbench.plugins.method import Depth, Deviation, Weight
 from jkbench.plugins.ranges import Range
@@ -25,6 +25,8 @@ _NAMES: dict[str, Any] = {
     "Field": Field,
     **{kind.__name__: kind for kind in (int, float, str, bool, tuple)},
 }
+_BOUNDS = {"ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "allow_inf_nan", "description", "title"}
+"""What a `Field` is read with; pydantic would let a misspelt bound pass."""
 _OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -47,12 +49,20 @@ def _evaluate(node: ast.expr) -> Any:
         case ast.UnaryOp(op=ast.USub()):
             return -_evaluate(node.operand)
         case ast.BinOp() if type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](_evaluate(node.left), _evaluate(node.right))
+            return _computed(node.op, _evaluate(node.left), _evaluate(node.right))
         case ast.Subscript():
             return _evaluate(node.value)[_evaluate(node.slice)]
-        case ast.Call(func=ast.Name(id="Field"), args=[]):
+        case ast.Call(func=ast.Name(id="Field"), args=[]) if {each.arg for each in node.keywords} <= _BOUNDS:
             return Field(**{str(keyword.arg): _evaluate(keyword.value) for keyword in node.keywords})
     raise ValueError(ast.unparse(node))
+
+
+def _computed(sign: ast.operator, left: Any, right: Any) -> Any:
+    """ValueError where the result would have thousands of digits."""
+    most = {ast.Pow: 64, ast.Mult: 2**63}.get(type(sign))
+    if most and not (abs(left) <= 2**63 and abs(right) <= most):
+        raise ValueError("too large")
+    return _OPERATORS[type(sign)](left, right)
 
 
 def model(plugin: Plugin) -> type[BaseModel]:
@@ -195,7 +205,7 @@ def _value(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, *TOO_DEEP):
         return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from jkbench import hashing
 from jkbench.plugins.describe import Plugin
 from jkbench.plugins.inheritance import imported
 
@@ -66,4 +67,4 @@ def unused_parameters(plugin: Plugin) -> Iterator[str]:
 
 
 def _tree(plugin: Plugin) -> ast.Module:
-    return ast.parse(plugin.path.read_text(encoding="utf-8"))
+    return hashing.tree_of(plugin.path.read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jkbench.files import locked, write_atomically
+from jkbench.files import locked, write_atomically, writing
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def claimed(folder: Path, trials: Sequence[str]) -> Iterator[Claim]:
     folder = folder / ".claims"
     own = folder / f"{uuid.uuid4().hex}.claim"
     lock = FileLock(own.with_suffix(".lock"), fallback_to_soft=False)
-    with locked(folder / "claims.lock"):
+    with locked(folder / "claims.lock"), writing(folder):
         taken = {path: _ids(path) & set(trials) for path in folder.glob("*.claim") if _alive(path)}
         mine = frozenset(trials).difference(*taken.values())
         lock.acquire()
@@ -45,10 +45,7 @@ def claimed(folder: Path, trials: Sequence[str]) -> Iterator[Claim]:
     try:
         yield Claim(mine, tuple(path.with_suffix(".lock") for path, ids in taken.items() if ids))
     finally:
-        own.unlink(missing_ok=True)
-        lock.release()
-        with contextlib.suppress(OSError):
-            own.with_suffix(".lock").unlink(missing_ok=True)
+        _remove(own, lock)
 
 
 def _alive(path: Path) -> bool:
@@ -58,10 +55,17 @@ def _alive(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    path.unlink(missing_ok=True)
-    lock.release()
-    path.with_suffix(".lock").unlink(missing_ok=True)
+    _remove(path, lock)
     return False
+
+
+def _remove(path: Path, lock: FileLock) -> None:
+    """End a claim. What cannot be removed now is removed by a later command, as of one that was killed."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    lock.release()
+    with contextlib.suppress(OSError):
+        path.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _ids(path: Path) -> set[str]:

@@ -20,14 +20,15 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from jkbench.errors import UserError
-from jkbench.files import locked, write_atomically
+from jkbench.errors import TOO_DEEP, UserError
+from jkbench.files import locked, write_atomically, writing
 from jkbench.records.repeats import Repeat, compared, is_repeat
 from jkbench.records.schema import SCHEMA_VERSION, Outline, Record
 from jkbench.tasks.task import NAME
@@ -75,6 +76,17 @@ def better(record: Outline, other: Outline) -> bool:
     return _preference(record) > _preference(other)
 
 
+def dated_after(record: Record, other: Outline | None) -> Record:
+    """A record that replaces ``other``, dated after it even where the clock has jumped back."""
+    if other is None or record.created > other.created:
+        return record
+    try:
+        moment = datetime.fromisoformat(other.created) + timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        return record
+    return record.model_copy(update={"created": moment.isoformat(timespec="milliseconds")})
+
+
 def _preference(record: Outline) -> tuple[int, str]:
     return (_RANK[record.status], record.created)
 
@@ -93,7 +105,7 @@ def decode(text: str, kind: type[R]) -> R:
         first = error.errors()[0]
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, *TOO_DEEP):
         raise ValueError("not a record: the JSON is truncated or damaged") from None
     if not isinstance(content, dict) or "id" not in content:
         raise ValueError("not a record of jkbench: it has no id")
@@ -205,7 +217,7 @@ class Store:
         """
         whole = RecordSet[Record]()
         self.check_writable()
-        with locked(self.inflight / ".lock"), _no_collection():
+        with locked(self.inflight / ".lock"), writing(self.folder), _no_collection():
             methods = {path.stem for path in (self.canonical / task).glob("*.jsonl")}
             methods |= {path.name for path in (self.inflight / task).glob("*") if path.is_dir()}
             for method in sorted(methods):
@@ -221,7 +233,7 @@ class Store:
 
     def remove(self, task: str, ids: Collection[str]) -> None:
         """Remove records of this folder, by their ids. `UserError` where one of their files has an unreadable line."""
-        with locked(self.inflight / ".lock"):
+        with locked(self.inflight / ".lock"), writing(self.folder):
             for path in sorted((self.inflight / task).glob("*/*.json")):
                 if path.stem in ids:
                     path.unlink()

@@ -11,7 +11,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from jkbench import hashing
-from jkbench.errors import UserError
+from jkbench.errors import TOO_DEEP, UserError
 
 HINT = "write the path to a field of the task: student.training.steps=50"
 LONGEST = 80
@@ -27,7 +27,7 @@ def parse(texts: tuple[str, ...]) -> dict[str, Any]:
             raise UserError(f"--set {text!r}: " + ("it is set twice" if path in settings else "not FIELD=VALUE"), HINT)
         try:
             settings[path] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, *TOO_DEEP):
             settings[path] = value
     return settings
 

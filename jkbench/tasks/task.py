@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from jkbench import hashing
-from jkbench.errors import Collector, UserError, unknown
+from jkbench.errors import TOO_DEEP, Collector, UserError, unknown
 from jkbench.tasks import builtin
 from jkbench.tasks.explain import explain
 from jkbench.tasks.families import FAMILIES, Family, Part
@@ -367,6 +367,8 @@ def parse(path: Path, text: str, where: str = "") -> Task:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
+    except TOO_DEEP:
+        raise UserError(f"{path}: not a TOML file: it is nested too deeply") from None
     for network in ("teacher", "student"):
         _resolve_weights(content.get(network), path.parent)
     try:

@@ -293,7 +293,7 @@ def _serve(connection: Connection, threads: int, parent: int) -> Never:
 
     plain_warnings()
     work.warm()
-    connection.send(("ready", None))
+    _send(connection, "ready")
     while True:
         work.load(_received(connection))
         gc.freeze()  # memory that no process writes into is shared
@@ -316,6 +316,14 @@ def _received(connection: Connection) -> Any:
         os._exit(0)
 
 
+def _send(connection: Connection, kind: str, value: Any = None) -> None:
+    """Tell the parent; without one, this process ends."""
+    try:
+        connection.send((kind, value))
+    except OSError:
+        os._exit(0)
+
+
 def _work(connection: Connection, threads: int) -> None:
     """Run one function after the other, until there is none."""
     last = 0.0
@@ -324,15 +332,15 @@ def _work(connection: Connection, threads: int) -> None:
         nonlocal last
         if time.monotonic() - last > work.EVERY:
             last = time.monotonic()
-            connection.send(("alive", None))
+            _send(connection, "alive")
 
     def tell(*words: Any) -> None:
-        connection.send(("told", words))
+        _send(connection, "told", words)
 
     work.begin(threads, alive)
     while (wanted := _received(connection)) is not None:
         function, arguments = wanted
-        connection.send(_answer(function, (*arguments, tell)))
+        _send(connection, *_answer(function, (*arguments, tell)))
 
 
 def _end_like(code: int) -> Never:
