@@ -23,7 +23,7 @@ suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 SECTIONS = {
     "Start": ["docs/running", "docs/reading-a-table", "leaderboard/README"],
     "Your own": ["CONTRIBUTING", "docs/contract", "docs/data-and-tasks", "docs/submit", "docs/api"],
-    "Methods and tasks": ["docs/methods", "docs/choices"],
+    "Methods and tasks": ["docs/methods", "docs/tasks", "docs/choices"],
     "Results": [
         "docs/reproduction",
         "docs/theory",

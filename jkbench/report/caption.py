@@ -35,16 +35,24 @@ def protocol(task: Task, grid: Grid, chosen: Collection[str] = ()) -> list[str]:
         *_train_images(grid),
         *_networks(task, grid.every),
         *_training(task, grid.every),
+        *_selection(task),
     ]
-    if task.selection:
-        selection = " ".join(task.selection.split())
-        sentences.append(f"Parameters: {selection}" + ("" if selection.endswith((".", "!", "?")) else "."))
     never = [label for label in grid.labels if label not in {*chosen, *_rows_of(task)}]
     if never:
         sentences.append(
             f"Not tuned, with their method's defaults or what their names say: {listed(never, most=None)}."
         )
     return sentences
+
+
+def of_task(task: Task) -> list[str]:
+    """What a task fixes, before there are records."""
+    return [_data(task, (), "test"), *_networks(task, ()), *_training(task, ()), *_selection(task)]
+
+
+def _selection(task: Task) -> list[str]:
+    text = " ".join(task.selection.split())
+    return [f"Parameters: {text}" + ("" if text.endswith((".", "!", "?")) else ".")] if text else []
 
 
 def _data(task: Task, records: Sequence[Record], split: str) -> str:
