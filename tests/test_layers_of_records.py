@@ -9,7 +9,7 @@ import pytest
 from test_store import record
 
 from jkbench.cli import main
-from jkbench.plugins.discovery import Index
+from jkbench.plugins.discovery import Index, discover
 from jkbench.records.schema import Record
 from jkbench.records.select import choose
 from jkbench.records.store import RecordSet, Store
@@ -97,6 +97,16 @@ def test_a_row_appears_with_its_first_record_or_where_its_task_names_it(index: I
     assert planned == {*FEWSHOT.methods, FEWSHOT.baseline}
     assert planned < set(index.methods())
     assert choose(FEWSHOT, index, RecordSet(), split="validation").expected == []
+
+
+def test_a_method_that_ran_with_other_parameters_has_no_empty_row_of_the_tasks_own() -> None:
+    task = tasks.load(str(COMMITTED / "tasks/digits-fewshot-budget-time.toml"))
+    equal_time = Store(COMMITTED).read(task.name)
+    ran = {record.method for record in equal_time.records.values()}
+    own = {label for label, _ in choose(task, discover(working=COMMITTED.parent), equal_time).expected or ()}
+    assert {"attention", "jacobian"} <= ran & set(task.methods)
+    assert not {"attention", "jacobian"} & own
+    assert own >= set(task.methods) - ran
 
 
 def test_a_trial_that_is_done_beside_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,8 @@ def choose(
     rows of the pages that ``choices`` have.
 
     A row without records is shown, empty, where the task plans it: of the test split, and a method that the task's
-    file names in ``[methods]`` or as its baseline. Any other method appears with its first record.
+    file names in ``[methods]`` or as its baseline, unless its only row was run with other parameters. Any other method
+    appears with its first record.
     """
     named, is_current = _naming(task, index), currency(task, index)
     of_split = [named(record) for record in loaded.records.values() if record.split == split]
@@ -115,6 +116,7 @@ def choose(
     there = {record.label for record in current}
     # candidates on validation images are whatever was tried
     named_by_task = {*task.methods, task.baseline.partition("[")[0]} if split == "test" else set()
+    named_by_task -= {name for name in {record.method for record in current} if len(task.rows(name)) == 1}
     planned = [row.label for row in rows if row.label in there or row.plugin.name in named_by_task]
     return Chosen(
         task=task,
