@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test night bench lint leaderboard verify docs axe install clean
+.PHONY: demo test night grids bench lint leaderboard verify docs axe install clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,18 @@ test: install
 # Faults as often as a suite of minutes cannot try them; about an hour (docs/reliability.md).
 night: install
 	JKBENCH_NIGHT=1 $(BIN)/python -m pytest -s tests/test_kills.py tests/test_cut_writes.py tests/test_application.py
+
+# A Ray cluster of three nodes and, where its packages are installed, a Slurm of one: minutes.
+grids: $(VENV)/.grids
+	$(BIN)/python -m pytest -m grids -rs
+
+$(VENV)/.grids: $(VENV)/.installed
+ifdef UV
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,ray,slurm]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray,slurm]'
+endif
+	@touch $@
 
 bench: install
 	$(BIN)/python -m pytest tests/test_bench.py --benchmark-only --benchmark-disable-gc

@@ -21,7 +21,7 @@ default_role = "code"
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
 
 SECTIONS = {
-    "Start": ["docs/running", "docs/reading-a-table", "leaderboard/README"],
+    "Start": ["docs/running", "docs/many-machines", "docs/reading-a-table", "leaderboard/README"],
     "Your own": ["CONTRIBUTING", "docs/contract", "docs/data-and-tasks", "docs/submit", "docs/api"],
     "Methods and tasks": ["docs/methods", "docs/tasks", "docs/choices"],
     "Results": [

@@ -43,6 +43,7 @@ def run(
     threads: int = 1,
     timeout: float | None = None,
     executor: str = "processes",
+    request: Mapping[str, Any] | None = None,
     show: bool = False,
 ) -> pd.DataFrame:
     """Run what is missing of a task; the trials that were asked for, one row each, as `results` has them.
@@ -54,10 +55,11 @@ def run(
     more than a day (`plan` tells beforehand).
     Records that are there are used. Raises `UserError` for what cannot run, before anything is trained.
     """
-    from jkbench.execute.run import Resources
+    from jkbench.execute.request import made as asked
     from jkbench.execute.run import run as run_planned
+    from jkbench.execute.session import Resources
 
-    resources = Resources(device, jobs, threads, timeout, executor)
+    resources = Resources(device, jobs, threads, timeout, executor, asked(request or {}))
     planned = _planned(task, methods, shots, seeds, split, leaderboard, plugins, set, parameters)
     run_planned(planned, resources, show)
     wanted = {trial.id for trial in planned.plan.trials}
@@ -81,6 +83,7 @@ def tune(
     threads: int = 1,
     timeout: float | None = None,
     executor: str = "processes",
+    request: Mapping[str, Any] | None = None,
     show: bool = False,
 ) -> pd.DataFrame:
     """Give every method ``budget`` configurations of all its parameters, and choose on validation images.
@@ -93,9 +96,10 @@ def tune(
     import pandas as pd
 
     from jkbench.execute import tune as tuning
-    from jkbench.execute.run import Resources
+    from jkbench.execute.request import made as asked
+    from jkbench.execute.session import Resources
 
-    resources = Resources(device, jobs, threads, timeout, executor)
+    resources = Resources(device, jobs, threads, timeout, executor, asked(request or {}))
     files, folder = [Path(each) for each in plugins], Path(leaderboard)
     made = tuning.make(
         str(task), _names(methods), budget, ranges, _regimes(shots), seeds, plugins=files, folder=folder, settings=set

@@ -15,8 +15,9 @@ from jkbench.engine import checkpoint
 from jkbench.engine.checkpoint import Checkpoint, CheckpointWarning
 from jkbench.engine.trial import run
 from jkbench.execute import Machine, backends
-from jkbench.execute.run import Resources, make_plan
+from jkbench.execute.run import make_plan
 from jkbench.execute.run import run as run_plan
+from jkbench.execute.session import Resources
 from jkbench.files import cache_folder, checkpoint_of
 from jkbench.planning import Trial
 from jkbench.plugins.discovery import Index, discover

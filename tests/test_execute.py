@@ -16,7 +16,7 @@ from jkbench.errors import UserError
 from jkbench.execute import Machine, backends, memory
 from jkbench.execute.order import LongestFirst, cell
 from jkbench.execute.progress import Progress
-from jkbench.execute.run import Resources, Session
+from jkbench.execute.session import Resources, Session
 from jkbench.planning import Trial, record_fields
 from jkbench.plugins.discovery import Index, discover
 from jkbench.records.schema import Cost, Environment, Record
@@ -113,7 +113,7 @@ def test_a_gpu_is_shared_by_what_a_trial_was_seen_to_take(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a GPU: the numbers that torch would tell are given."""
-    monkeypatch.setattr(sys.modules["jkbench.execute.run"], "cores", lambda: 16)
+    monkeypatch.setattr(sys.modules["jkbench.execute.session"], "cores", lambda: 16)
     gpu = session(tmp_path, 10_000.0)
     made = trials(index, "scratch,jacobian", seeds=2, shots=(2, 4))
     first = gpu.measuring(made, {})

@@ -16,6 +16,7 @@ from jkbench.engine.first_loss import refusal
 from jkbench.errors import UserError
 from jkbench.execute import run as application
 from jkbench.execute import work
+from jkbench.execute.session import Resources, fit
 from jkbench.plugins.discovery import discover
 from jkbench.tasks.task import Task
 
@@ -101,7 +102,7 @@ def test_bad_input_is_refused_in_plan_and_run_before_anything_is_trained(nowhere
     task = change(small.task(kind))
     plan = planning.make(task, discover(working=nowhere), f"scratch,{methods}", seeds=[0])
     planned = application.Planned(plan, discover(working=nowhere), "", application.Store(nowhere / "board"))
-    for refuse in (application.check, lambda planned: application.run(planned, application.Resources(), show=False)):
+    for refuse in (application.check, lambda planned: application.run(planned, Resources(), show=False)):
         with pytest.raises(UserError) as raised:
             refuse(planned)
         told = str(raised.value)
@@ -142,5 +143,5 @@ def test_rows_that_differ_in_the_size_of_weights_alone_are_tried_once() -> None:
             if function is work.first_loss:
                 tried.append(what[0].row.label)
 
-    application.fit(plan, False, Counting(), 1.0)  # type: ignore[arg-type]
+    fit(plan, False, Counting(), 1.0)  # type: ignore[arg-type]
     assert tried == ["attention[act=2]", "attention[act=0]", "attention[layers=1]", "distill"]

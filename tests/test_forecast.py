@@ -19,8 +19,9 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import profile as profiling
 from jkbench.execute import forecast
 from jkbench.execute.progress import duration
-from jkbench.execute.run import Resources, make_plan
+from jkbench.execute.run import make_plan
 from jkbench.execute.run import run as run_plan
+from jkbench.execute.session import Resources
 from jkbench.files import of_package
 from jkbench.plugins.discovery import Index
 from jkbench.records import teachers

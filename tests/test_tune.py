@@ -18,7 +18,7 @@ from test_cli import jkbench
 import jkbench as suite
 from jkbench.errors import UserError
 from jkbench.execute import tune
-from jkbench.execute.run import Resources
+from jkbench.execute.session import Resources
 from jkbench.plugins import describe, parameters
 from jkbench.plugins.discovery import Index
 from jkbench.plugins.ranges import Range

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from jkbench.cli import cli
-from jkbench.execute.run import Resources
+from jkbench.execute.session import Resources
 from jkbench.execute.verify import LEVELS, Level, Verified, Wanted, of_id, repeated, verify
 from jkbench.plugins.discovery import Index
 from jkbench.records.schema import Record, pack_labels

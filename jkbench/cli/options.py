@@ -12,7 +12,8 @@ from click.shell_completion import CompletionItem
 from jkbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jkbench.execute.run import Planned, Resources
+    from jkbench.execute.run import Planned
+    from jkbench.execute.session import Resources
     from jkbench.tasks.shots import Shots
 
 Decorator = Callable[[Any], Any]
@@ -98,8 +99,13 @@ executor = click.option(
     default="processes",
     show_default=True,
     metavar="NAME",
-    help="What runs trials: processes, serial, or streams (several on one GPU).",
+    help="What runs trials: processes, serial, streams (several on one GPU), ray or slurm.",
 )
+address = click.option("--address", metavar="HOST:PORT", help="The Ray cluster to join. Default: one on this machine.")
+request = click.option(
+    "--request", "requests", multiple=True, metavar="FIELD=VALUE",
+    help="What a trial asks of a cluster: partition=gpu, gpus=0.5, memory=8, minutes=60. Repeatable.",
+)  # fmt: skip
 in_process = click.option("--in-process", is_flag=True, help="Same as --executor serial, for a debugger.")
 
 
@@ -118,7 +124,7 @@ planning = _together(
     methods, task(), shots, seeds, settings, budget, plugins, leaderboard_folder, beside, split, origin
 )
 """What says which trials are meant."""
-resources = _together(device, jobs, threads, timeout, executor, in_process)
+resources = _together(device, jobs, threads, timeout, executor, in_process, address, request)
 """How they are run."""
 checking = _together(plugins, leaderboard_folder, device, threads, executor, in_process, as_json)
 """Of commands that look at records, one after the other."""
@@ -202,18 +208,22 @@ def make_plan(
 
 def make_resources(
     device: str = "auto", jobs: str = "auto", threads: int = 1, timeout: float | None = None,
-    executor: str = "processes", in_process: bool = False, **others: Any,
+    executor: str = "processes", in_process: bool = False, address: str | None = None, requests: Sequence[str] = (),
+    **others: Any,
 ) -> Resources:  # fmt: skip
     """What a command line lets a run use."""
     from jkbench.errors import Collector
-    from jkbench.execute.run import Resources
+    from jkbench.execute.request import NO_REQUEST, parse
+    from jkbench.execute.session import Resources
 
     with Collector() as problems:
-        number = None
+        number, asked = None, NO_REQUEST
         with problems.caught():
             number = parse_jobs(jobs)
         with problems.caught():
-            return Resources(device, number, threads, timeout, "serial" if in_process else executor)
+            asked = parse((*requests, *([f"address={address}"] if address else [])))
+        with problems.caught():
+            return Resources(device, number, threads, timeout, "serial" if in_process else executor, asked)
     raise AssertionError("what is wrong is raised")
 
 

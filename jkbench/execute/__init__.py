@@ -27,6 +27,8 @@ class Machine:
     timeout: float | None = None
     expected: Mapping[CellKey, float] = field(default_factory=dict)
     """Seconds of a trial by row and regime, as far as records tell: the longest start first."""
+    peak_mb: float | None = None
+    """Main memory of a trial's process, as far as records tell."""
     task_file: tuple[Path, str] | None = None
     """Where the trials' task was read, and the protocol that the file had: a trial is not run where it has another."""
 

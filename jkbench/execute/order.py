@@ -46,6 +46,12 @@ class LongestFirst:
             del self._waiting[key]
         return trial
 
+    def put_back(self, trials: Sequence[Trial]) -> None:
+        """Trials that were taken and could not be started."""
+        for trial in reversed(trials):
+            self._waiting.setdefault(cell(trial), []).insert(0, (0, trial))
+            self.gave_up(trial)
+
     def _rank(self, key: CellKey) -> tuple[int, float, int]:
         place = self._waiting[key][0][0]
         if key in self._expected:

@@ -15,7 +15,8 @@ from typing import Any
 from jkbench import planning, seeds
 from jkbench.errors import Collector, UserError
 from jkbench.execute import run as application
-from jkbench.execute.run import Planned, Resources
+from jkbench.execute.run import Planned
+from jkbench.execute.session import Resources
 from jkbench.planning import Plan, Row
 from jkbench.plugins import parameters
 from jkbench.plugins.describe import Plugin

@@ -14,7 +14,7 @@ from jkbench import hashing, planning
 from jkbench.errors import UserError
 from jkbench.execute import backends, work
 from jkbench.execute.progress import Progress
-from jkbench.execute.run import Resources, prepare
+from jkbench.execute.session import Resources, prepare
 from jkbench.planning import Plan, Row, Trial
 from jkbench.plugins.discovery import Index
 from jkbench.records import audit, choices, select, teachers, weights

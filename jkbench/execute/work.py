@@ -87,12 +87,12 @@ def trial(wanted: Trial, machine: Machine, alone: bool, tell: Tell) -> Record:
     """The record of one trial."""
     from jkbench.engine.trial import run
 
-    if changed := _changed(machine.task_file):
-        return failed_record(wanted, changed)
+    if message := changed(machine.task_file):
+        return failed_record(wanted, message)
     return run(wanted, where(machine, alone))
 
 
-def _changed(task_file: tuple[Path, str] | None) -> str:
+def changed(task_file: tuple[Path, str] | None) -> str:
     """What is wrong where a task's file is no longer what was planned: without folders, as a record keeps it."""
     if task_file is None:
         return ""
@@ -110,8 +110,8 @@ def together(wanted: Sequence[Trial], machine: Machine) -> Iterator[Record]:
     """The records of trials that run in turns in this process, ``machine.jobs`` at a time."""
     from jkbench.engine import together
 
-    if changed := _changed(machine.task_file):
-        yield from (failed_record(each, changed) for each in wanted)
+    if message := changed(machine.task_file):
+        yield from (failed_record(each, message) for each in wanted)
         return
     yield from together.run(wanted, where(machine, machine.jobs == 1), machine.jobs)
 

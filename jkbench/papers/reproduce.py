@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jkbench.errors import UserError
 from jkbench.execute import run as application
-from jkbench.execute.run import Planned, Resources
+from jkbench.execute.run import Planned
+from jkbench.execute.session import Resources
 from jkbench.papers import table as papers
 from jkbench.papers.compare import compare, regimes, rows_of
 from jkbench.papers.table import PaperTable

@@ -34,6 +34,7 @@ from jkbench.errors import UserError
 from jkbench.execute import NOTHING, Machine, Needs, failed_record, work
 from jkbench.execute.backends import Heard, ignore
 from jkbench.execute.order import LongestFirst
+from jkbench.execute.request import NO_REQUEST, Request
 from jkbench.planning import Trial
 from jkbench.plugins.describe import Plugin
 from jkbench.records.schema import Record
@@ -43,6 +44,8 @@ GRACE, START = 10.0, 60.0
 before its first sign of life, while it loads images and networks."""
 FORKS = sys.platform == "linux"
 """Elsewhere, forking is missing, or unsafe after system libraries are loaded."""
+
+TAKES: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Answer:
 class Workers:
     """Warm processes."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads = threads
         self._every: list[_Worker] = []
 
@@ -67,6 +70,14 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         for worker in self._every:
             worker.end()
+
+    def facts(self, device: str) -> tuple[str, float | None]:
+        """Of this machine."""
+        found: tuple[str, float | None] = self.call(work.machine_facts, device)
+        return found
+
+    def slots(self) -> None:
+        """As many as this machine holds."""
 
     def grow(self, jobs: int) -> None:
         """Start workers until there are ``jobs``: they import while others compute."""

@@ -8,14 +8,17 @@ from typing import Any, Self
 
 from jkbench.execute import NOTHING, Machine, Needs, failed_record, work
 from jkbench.execute.backends import Heard, ignore
+from jkbench.execute.request import NO_REQUEST, Request
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
+
+TAKES: frozenset[str] = frozenset()
 
 
 class Workers:
     """This process."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads = threads
 
     def __enter__(self) -> Self:
@@ -23,6 +26,14 @@ class Workers:
 
     def __exit__(self, *error: object) -> None:
         """There is nothing to end."""
+
+    def facts(self, device: str) -> tuple[str, float | None]:
+        """Of this machine."""
+        found: tuple[str, float | None] = self.call(work.machine_facts, device)
+        return found
+
+    def slots(self) -> None:
+        """As many as this machine holds."""
 
     def grow(self, jobs: int) -> None:
         """There is one process."""

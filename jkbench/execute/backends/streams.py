@@ -12,6 +12,8 @@ from jkbench.execute.backends import ignore, serial
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
+TAKES = serial.TAKES
+
 
 class Workers(serial.Workers):
     """This process."""

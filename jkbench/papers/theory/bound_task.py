@@ -13,7 +13,8 @@ from jkbench.engine.images import LoadedDataset
 from jkbench.errors import UserError
 from jkbench.execute import Machine, Needs, backends
 from jkbench.execute.progress import Progress
-from jkbench.execute.run import Planned, Resources, prepare
+from jkbench.execute.run import Planned
+from jkbench.execute.session import Resources, prepare
 from jkbench.execute.work import Tell, where
 from jkbench.papers.theory import bound, bound_page, measured
 from jkbench.papers.theory.measured import MeasuredStudent

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jkbench.execute import Machine, Needs, backends
 from jkbench.execute.progress import Progress
-from jkbench.execute.run import Planned, Resources, prepare
+from jkbench.execute.run import Planned
+from jkbench.execute.session import Resources, prepare
 from jkbench.execute.work import Tell, where
 from jkbench.papers.theory import terms, terms_page
 from jkbench.papers.theory.terms import Curve, Reach
