@@ -78,6 +78,8 @@ def started(folder: Path) -> Iterator[None]:
         stack.enter_context(_running(folder, "slurmd", "-D"))
         _wait_until(lambda: "idle" in _answer("sinfo", "-h", "-o%T"), folder / "slurmctld.log")
         yield
+        _answer("scancel", "--me")
+        _wait_until(lambda: not _answer("squeue", "-h"), folder / "slurmctld.log")
 
 
 def _conf(folder: Path) -> str:
