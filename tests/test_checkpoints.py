@@ -11,7 +11,7 @@ import pytest
 import small
 from user_folder import METHOD
 
-from jkbench.engine import checkpoint
+from jkbench.engine import checkpoint, program
 from jkbench.engine.checkpoint import Checkpoint, CheckpointWarning
 from jkbench.engine.trial import run
 from jkbench.execute import Machine, backends
@@ -84,6 +84,18 @@ def test_a_trial_that_was_killed_twice_ends_with_the_record_of_one_that_never_st
         resumed = run(made, small.where(references, cache=tmp_path))
     assert seen[0] == 20
     assert numbers(resumed) == numbers(whole)
+
+
+@pytest.mark.parametrize("methods", ["jacobian", "noise[sigma=0.3]"])
+def test_so_does_one_whose_steps_are_recorded(
+    index: Index, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, methods: str
+) -> None:
+    """As on a GPU, by a CUDA graph's twin: killed among replayed steps."""
+    monkeypatch.setitem(program.RECORDERS, "cpu", program.Tapes)
+    made = small.trial(index, methods, steps=30, batch=16, drop_at=20)
+    whole = run(made, small.where(references))
+    stopped(made, references, tmp_path, 14)
+    assert numbers(run(made, small.where(references, cache=tmp_path))) == numbers(whole)
 
 
 def test_a_checkpoint_is_due_by_the_clock_not_by_the_step(

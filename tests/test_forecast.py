@@ -18,6 +18,7 @@ from jkbench.cli import main
 from jkbench.engine import images as image_sets
 from jkbench.engine import profile as profiling
 from jkbench.execute import forecast
+from jkbench.execute import work as workers
 from jkbench.execute.progress import duration
 from jkbench.execute.run import make_plan
 from jkbench.execute.run import run as run_plan
@@ -153,6 +154,25 @@ def test_a_run_that_no_step_can_make_long_is_not_timed(work: Path, monkeypatch: 
     monkeypatch.setattr(profiling, "_seconds", refuse)
     planned = make_plan("small.toml", "scratch", [2], [0], folder=work / "board")
     assert run_plan(planned, Resources(jobs=1), show=False, agree=refuse) == {"ok": 1}
+
+
+@pytest.mark.parametrize(("day", "timed"), [(600.0, ["scratch"]), (500.0, ["scratch", "distill"])])
+def test_a_run_that_one_method_shows_to_be_short_times_no_other(
+    work: Path, monkeypatch: pytest.MonkeyPatch, steps: list[int], day: float, timed: list[str]
+) -> None:
+    """16 trials of 4 steps and a teacher of 10, at a quarter of a second: 18.5 s, and 30 times that is 555 s."""
+    seen: list[str] = []
+    expected = workers.expected
+
+    def noting(trials: Any, *more: Any) -> Any:
+        seen.append(trials[0].row.plugin.name)
+        return expected(trials, *more)
+
+    monkeypatch.setattr(forecast, "DAY", day)
+    monkeypatch.setattr(workers, "expected", noting)
+    planned = make_plan("small.toml", "scratch,distill", [2, 4], range(4), folder=work / "board")
+    run_plan(planned, Resources(jobs=1), show=False)
+    assert seen == timed
 
 
 class Terminal(io.StringIO):

@@ -23,6 +23,8 @@ from jkbench.tasks import builtin
 from jkbench.tasks import task as tasks
 
 HOUR, DAY = 3600.0, 86400.0
+SPREAD = 30.0
+"""How many times as long as another method's a method's step takes at most."""
 PATIENCE = 60.0
 """Seconds without a sign of life after which a row is left to its trials."""
 MEASURE = "--measure times a few steps of each row"
@@ -98,27 +100,31 @@ def measured_here(known: Forecast, store: Store, device: str, threads: int) -> F
         return measure(known, workers, Machine(store.folder.resolve(), device=kind, threads=threads), PATIENCE)
 
 
-def measure(known: Forecast, workers: Workers, machine: Machine, patience: float) -> Forecast:
-    """The same with timed steps where nothing tells the time. What fails here is left to its trials."""
-    measured: dict[CellKey, float] = dict(known.measured)
+def measure(known: Forecast, workers: Workers, machine: Machine, patience: float, unless: float = 0.0) -> Forecast:
+    """The same with timed steps where nothing tells the time. What fails here is left to its trials.
+
+    Stops early where all would end within ``unless`` seconds even if other methods took many times as long.
+    """
+    task, datasets = known.trials[0].task, known.trials[0].datasets
+    for recipe in known.recipes:
+        if recipe.training is not None:
+            seconds = workers.call(work.expected_training, task, datasets, recipe, machine)
+            known = replace(known, networks={**known.networks, recipe.role: seconds})
     alike: dict[tuple[str, object], list[Trial]] = {}
     for trial in {cell(trial): trial for trial in known.unknown}.values():
         alike.setdefault((costs_alike(trial.row), trial.shots), []).append(trial)
-    for plugin in {trial.row.plugin.name for trial in known.unknown}:
+    for plugin in dict.fromkeys(trial.row.plugin.name for trial in known.unknown):
         groups = [group for group in alike.values() if group[0].row.plugin.name == plugin]
         first = [group[0] for group in groups]
         try:
             found = workers.call(work.expected, first, machine, needs=Needs.of(first), limit=patience)
         except Exception:  # whatever a plugin raises, where it runs in this process
             continue
-        for group, seconds in zip(groups, found, strict=True):
-            measured |= {cell(trial): seconds for trial in group}
-    networks = {}
-    for recipe in known.recipes:
-        if recipe.training is not None:
-            task, datasets = known.trials[0].task, known.trials[0].datasets
-            networks[recipe.role] = workers.call(work.expected_training, task, datasets, recipe, machine)
-    return replace(known, measured=measured, networks=networks)
+        told = {cell(trial): seconds for group, seconds in zip(groups, found, strict=True) for trial in group}
+        known = replace(known, measured={**known.measured, **told})
+        if SPREAD * (known.seconds or 0.0) < unless:
+            break
+    return known
 
 
 def costs_alike(row: Row) -> str:

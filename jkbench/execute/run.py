@@ -177,7 +177,7 @@ def run(
                 def begin(machine: Machine) -> None:
                     expected = forecast.by_records(missing, loaded.records, store)
                     if expected.may_be_long:
-                        expected = forecast.measure(expected, workers, machine, forecast.PATIENCE)
+                        expected = forecast.measure(expected, workers, machine, forecast.PATIENCE, forecast.DAY)
                     if told := forecast.long(expected, missing, planned.index, store, machine.jobs):
                         (agree or progress.say)(told)
 
