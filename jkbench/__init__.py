@@ -1,7 +1,7 @@
 """jkbench: the reference benchmark for knowledge transfer with little data.
 
-What a plugin needs is here: ``from jkbench import Method, Weight, cross_entropy, …``. Names are loaded when they
-are first asked for, so that ``import jkbench`` takes no time and needs no torch; `__init__.pyi` lists them.
+What a plugin needs is here: ``from jkbench import Method, Weight, cross_entropy, …``. Names are loaded on first
+use, so ``import jkbench`` takes no time and needs no torch; `__init__.pyi` lists them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """jkbench from a script or a notebook: plans, runs, and records as pandas data frames.
 
 Nothing is printed unless ``show`` asks for it, and a mistake is a `jkbench.UserError`. Methods are names, with
-parameters in brackets if you like, or paths of plugin files. Trials run in worker processes: a script needs no guard.
+optional parameters in brackets, or paths of plugin files. Trials run in worker processes: a script needs no main guard.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def run(
     request: Mapping[str, Any] | None = None,
     show: bool = False,
 ) -> pd.DataFrame:
-    """Run what is missing of a task; the trials that were asked for, one row each, as `results` has them.
+    """Run the missing trials of a task; returns all requested trials, one row each, as `results` does.
 
     ``seeds`` is how many (0, 1, …) or which; ``shots`` are images per class or "full"; ``set`` changes fields of the
-    task by path ({"student.training.steps": 50}), which makes it another task; ``jobs`` None is as many trials at a
-    time as cores and memory allow; ``parameters`` are the task's, each method's "default" or those "tuned";
-    ``timeout`` is in seconds a trial; ``show`` tells the progress on standard error, and says so where the run takes
-    more than a day (`plan` tells beforehand).
-    Records that are there are used. Raises `UserError` for what cannot run, before anything is trained.
+    task by path ({"student.training.steps": 50}), which makes it another task; ``jobs`` None runs as many trials at a
+    time as cores and memory allow; ``parameters`` are the task's, each method's "default" or the "tuned" ones;
+    ``timeout`` is in seconds per trial; ``show`` prints progress on standard error, and warns if the run takes more
+    than a day (`plan` tells beforehand).
+    Existing records are reused. Raises `UserError` for what cannot run, before anything is trained.
     """
     from jkbench.execute.request import made as asked
     from jkbench.execute.run import run as run_planned
@@ -88,10 +88,10 @@ def tune(
 ) -> pd.DataFrame:
     """Give every method ``budget`` configurations of all its parameters, and choose on validation images.
 
-    One row a configuration and regime: method, configuration (0 is the default), parameters, shots, accuracy (its
+    One row per configuration and regime: method, configuration (0 is the default), parameters, shots, accuracy (its
     validation mean over seeds, empty where it diverged), chosen. ``ranges`` replace the methods' own, by parameter.
-    What was chosen is stored in the folder, for `run` with ``parameters="tuned"``. Raises `UserError` for what cannot
-    run, and where a trial has no result.
+    The choice is stored in the folder, for `run` with ``parameters="tuned"``. Raises `UserError` for what cannot
+    run, or if a trial has no result.
     """
     import pandas as pd
 
@@ -129,12 +129,11 @@ def plan(
     device: str = "auto",
     threads: int = 1,
 ) -> pd.DataFrame:
-    """The trials that `run` would take, one row each: task, method, label, parameters, shots, seed, split, id, done,
-    seconds.
+    """The trials of such a `run`, one row each: task, method, label, parameters, shots, seed, split, id, done, seconds.
 
-    ``done`` says whether a record is there. ``seconds`` is how long the training takes: by records of the row and
-    regime, and with ``measure`` by a few steps timed here; empty where neither tells. ``attrs["networks"]`` are the
-    seconds of the networks that are trained first, by role. Raises `UserError` for what `run` would refuse.
+    ``done`` says whether a record exists. ``seconds`` is how long the training takes, estimated from records of the
+    row and regime or, with ``measure``, from a few steps timed here; empty if neither gives it. ``attrs["networks"]``
+    are the seconds of the networks that are trained first, by role. Raises `UserError` for what `run` would refuse.
     """
     import pandas as pd
 
@@ -164,11 +163,11 @@ def plan(
 def results(
     leaderboard: str | Path = "leaderboard", *, task: str | None = None, split: SplitName | None = "test"
 ) -> pd.DataFrame:
-    """All records of a leaderboard folder, or of one of its tasks: one row a trial, finished or not.
+    """All records of a leaderboard folder, or of one of its tasks: one row per trial, finished or not.
 
     Columns: task, method, label, parameters (a dict), shots, seed, split, status; every metric that a record has
     (shares in 0..1, nll in nats); what it cost (``seconds``, ``step_ms``, ``peak_memory_mb``, …); where it comes from.
-    ``split`` None takes validation records too. ``leaderboard`` "suite" is the suite's own folder, here as in `gains`
+    ``split`` None takes validation records too. ``leaderboard`` "suite" is the suite's own folder, also in `gains`
     and `predictions`.
     """
     import pandas as pd
@@ -185,9 +184,9 @@ def results(
 
 
 def predictions(leaderboard: str | Path = "leaderboard", *, task: str, split: SplitName = "test") -> pd.DataFrame:
-    """The labels that the finished students of a task predict: one row an image and trial.
+    """The labels that the finished students of a task predict: one row per image and trial.
 
-    Columns: label, shots, seed, image (its place among the scored images), predicted.
+    Columns: label, shots, seed, image (its index among the scored images), predicted.
     """
     import pandas as pd
 
@@ -204,10 +203,10 @@ def predictions(leaderboard: str | Path = "leaderboard", *, task: str, split: Sp
 
 
 def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequence[str | Path] = ()) -> pd.DataFrame:
-    """The paired gains of a task's rows over its baseline, as its page has them: one row a label, regime and metric.
+    """The paired gains of a task's rows over its baseline, as its page has them: one row per label, regime and metric.
 
-    Columns: label, shots, metric, gain (the metric's unit), half_width (of the 95 % interval), n seeds, p (adjusted
-    for the page's family; empty for upper references).
+    Columns: label, shots, metric, gain (the metric's unit), half_width (of the 95 % interval), n (seeds), p (adjusted
+    for all comparisons of the page; empty for upper references).
     """
     from jkbench.report.page import compose
     from jkbench.report.tidy import tidy
@@ -220,7 +219,7 @@ def gains(leaderboard: str | Path = "leaderboard", *, task: str, plugins: Sequen
 
 
 def leaderboard(folder: str | Path = "leaderboard", *, plugins: Sequence[str | Path] = ()) -> list[Path]:
-    """Write the pages of a leaderboard folder from its records; the files of all pages."""
+    """Write the pages of a leaderboard folder from its records; returns the paths of all pages."""
     from jkbench.report.leaderboard import write_leaderboard
 
     return write_leaderboard(Path(folder), list(pages(Path(folder), None, plugins)))

@@ -10,7 +10,7 @@ TOO_DEEP = (RecursionError, MemoryError)
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence, and a hint that says how.
+    """A mistake that the user can fix: one sentence, and a hint that says how.
 
     The command line prints both without a traceback and ends with exit code 2.
     """
@@ -36,7 +36,7 @@ class Breach(UserError):
 
 
 class Problems(UserError):
-    """Several mistakes of one command, told at once."""
+    """Several mistakes of one command, reported together."""
 
     def __init__(self, problems: Sequence[UserError]) -> None:
         self.problems = list(problems)

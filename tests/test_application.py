@@ -67,7 +67,7 @@ def test_resources_that_there_are_not_are_refused(
         ("vgg:4-M-4", "timm:resnet1888", "there is no timm model 'resnet1888'"),
         ("vgg:4-M-4", "vgg:0", "neither a width nor M"),
         ("shots = [2, 4]", "shots = [2, 5000]", "5000 images per class are asked for"),
-        ('name = "small"', 'name = "digits-fewshot"', "the suite has a task"),
+        ('name = "small"', 'name = "digits-fewshot"', "the suite already has a task"),
     ],
 )
 def test_plan_refuses_what_run_refuses(

@@ -28,10 +28,10 @@ def test_a_clock_that_jumps_back_loses_no_new_result(work: Path, capsys: pytest.
         for one in good
     ]
     board.write_text("".join(encode(one) + "\n" for one in ahead))
-    assert "(4 of them are of another teacher or start)" in run(capsys, "--methods", "distill")[2]
+    assert "(4 of them from another teacher or start)" in run(capsys, "--methods", "distill")[2]
     held = Store(work / "leaderboard").read("small").records
     assert {name: one.metrics for name, one in held.items()} == {one.id: one.metrics for one in good}
-    assert "4 are there, 0 to run" in run(capsys, "--methods", "distill")[2]
+    assert "4 done, 0 to run" in run(capsys, "--methods", "distill")[2]
 
 
 def test_a_clock_that_stands_still_changes_nothing(

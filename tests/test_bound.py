@@ -346,7 +346,7 @@ def test_the_command_writes_its_page_with_and_without_records(
 def test_of_several_methods_the_first_is_measured(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ["--bound", "tiny-transfer.toml", "--leaderboard", "board", "--out", "out", "--source-images", "40"]
     assert run(*wanted, "--methods", "scratch,lwf", "--shots", "1", "--seeds", "1") == 0
-    assert "of 2 rows the first is measured: scratch" in capsys.readouterr().err
+    assert "measuring the first of 2 rows: scratch" in capsys.readouterr().err
     text = (own / "out/bound-tiny-transfer.md").read_text()
     assert "`scratch` is the baseline itself" in text
     assert "4 per class" not in text

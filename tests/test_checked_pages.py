@@ -140,5 +140,5 @@ def test_the_command_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     assert cli.main([*words, "--check"], standalone_mode=False) == 1
     assert "README.md:4: it says" in (said := capsys.readouterr()).out
-    assert "files are not what the records give: jkbench leaderboard writes them" in said.err
+    assert "files do not match the records; to write them: jkbench leaderboard" in said.err
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before

@@ -33,15 +33,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, task: str = "small.
 def test_a_run_is_resumed_and_says_what_is_there(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "--methods", "scratch,distill")
     assert code == 0
-    assert "small: 8 trials, 0 are there, 8 to run" in err
+    assert "small: 8 trials, 0 done, 8 to run" in err
     assert "distill" in out
     assert "ran 8 ok" in out
     before = (work / "leaderboard/records/small/distill.jsonl").read_bytes()
     code, out, err = run(capsys, "--methods", "scratch,distill", "--seeds", "3")
-    assert "small: 12 trials, 8 are there, 4 to run" in err
+    assert "small: 12 trials, 8 done, 4 to run" in err
     assert before.splitlines()[0] in (work / "leaderboard/records/small/distill.jsonl").read_bytes()
     code, out, err = run(capsys, "--methods", "scratch,distill", "--seeds", "3")
-    assert "12 are there, 0 to run" in err
+    assert "12 done, 0 to run" in err
     assert code == 0
 
 
@@ -100,9 +100,9 @@ def test_a_changed_plugin_is_run_anew_and_its_old_records_leave_the_table(
     path.write_text(METHOD)
     run(capsys, "--methods", "mine")
     path.write_text("# a comment\n" + METHOD)
-    assert "4 are there, 0 to run" in run(capsys, "--methods", "mine")[2]
+    assert "4 done, 0 to run" in run(capsys, "--methods", "mine")[2]
     path.write_text(METHOD.replace('"ce", cross', '"ce", 2 * cross'))
-    assert "0 are there, 4 to run" in run(capsys, "--methods", "mine", "--shots", "2,4")[2]
+    assert "0 done, 4 to run" in run(capsys, "--methods", "mine", "--shots", "2,4")[2]
     (status,) = json.loads(jkbench(capsys, "status", "--json")[1])
     assert (status["records"], status["stale"]) == (8, 4)
 
@@ -191,7 +191,7 @@ def test_broken_plugins_become_failed_records_and_stop_nobody(work: Path, capsys
     # mended, they run: failures are tried again, results are not
     (work / "methods/raising.py").write_text(METHOD)
     code, out, err = run(capsys, "--methods", "raising,scratch", "--seeds", "1")
-    assert "4 trials, 2 are there, 2 to run" in err
+    assert "4 trials, 2 done, 2 to run" in err
     assert code == 0
 
 
@@ -199,7 +199,7 @@ def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.Cap
     run(capsys, "--methods", "distill")
     (teacher,) = (work / "leaderboard/teachers").glob("*.safetensors")
     good = teacher.read_bytes()
-    assert "4 are there, 0 to run" in run(capsys, "--methods", "distill")[2]
+    assert "4 done, 0 to run" in run(capsys, "--methods", "distill")[2]
     code, _, err = run(capsys, "--methods", "distill", "--leaderboard", "other", "--seeds", "1", "--threads", "1")
     other = work / "other/teachers" / teacher.name
     import torch
@@ -221,9 +221,9 @@ def test_records_of_another_teacher_are_run_again(work: Path, capsys: pytest.Cap
     teacher.write_bytes(other.read_bytes())
     assert teacher.read_bytes() != good
     code, _, err = run(capsys, "--methods", "distill")
-    assert "0 are there, 4 to run (4 of them are of another teacher or start)" in err
+    assert "0 done, 4 to run (4 of them from another teacher or start)" in err
     assert code == 0
-    assert "4 are there, 0 to run" in run(capsys, "--methods", "distill")[2]
+    assert "4 done, 0 to run" in run(capsys, "--methods", "distill")[2]
     page = Store(work / "leaderboard").read("small").records.values()
     assert {record.teacher.weights for record in page if record.teacher} == {changed.weights}
 
@@ -260,7 +260,7 @@ def test_damaged_records_are_told_and_the_others_are_used(work: Path, capsys: py
     path.write_text("\n".join([*lines[:3], lines[3][:100]]) + "\n")
     code, _, err = run(capsys, "--methods", "scratch,distill")
     assert f"{path.relative_to(work)}:4: not a record: the JSON is truncated or damaged" in err
-    assert "8 trials, 7 are there, 1 to run" in err
+    assert "8 trials, 7 done, 1 to run" in err
     assert code == 0
     code, _, err = jkbench(capsys, "leaderboard")
     assert code == 0

@@ -88,9 +88,9 @@ def failures(folder: Path, text: str) -> str:
         ("yield 'ce', ce + teacher._network(batch.x).logits.square().mean()", "gradients never reach the teacher"),
         ("yield 'ce', ce; teacher._network.train()(batch.x)", "which stays unchanged"),
         ("yield 'ce', ce + undefined", "mine.py:10 in loss: NameError: name 'undefined' is not defined"),
-        ("from sklearn.datasets import load_digits; yield 'ce', ce", "it reads no images by itself"),
-        ("from jkbench.engine import resident; yield 'ce', ce", "it reads no images by itself"),
-        ("import sklearn; yield 'ce', ce", "it reads no images by itself"),
+        ("from sklearn.datasets import load_digits; yield 'ce', ce", "it reads no images of its own"),
+        ("from jkbench.engine import resident; yield 'ce', ce", "it reads no images of its own"),
+        ("import sklearn; yield 'ce', ce", "it reads no images of its own"),
         ("yield 'ce', ce; teacher._network", "mine.py:10: teacher._network is private; public are batch: x, y, index"),
         ("yield 'ce', ce; getattr(student, '_outputs')", "student._outputs is private"),
         ("yield 'ce', ce; yield 'ce', ce", "two terms are called 'ce'"),
@@ -193,7 +193,9 @@ class Mine(Dataset):
         return {"train": split, "validation": split, "test": split}
 '''
     assert "no image in both" in failures(tmp_path, text.replace("SEED", "0").replace("DTYPE", "np.uint8"))
-    assert "same images at every load" in failures(tmp_path, text.replace("SEED", "None").replace("DTYPE", "np.uint8"))
+    assert "it loads the same images every time" in failures(
+        tmp_path, text.replace("SEED", "None").replace("DTYPE", "np.uint8")
+    )
     assert "float32" in failures(tmp_path, text.replace("SEED", "0").replace("DTYPE", "np.float32"))
 
 

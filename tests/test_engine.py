@@ -297,7 +297,7 @@ class Mine(Method):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("for batch, s, t in loop: pass", "one step a batch"),
+        ("for batch, s, t in loop: pass", "one step per batch"),
         (
             "for b, s, t in loop:\n            loop.step(self.loss(b, s, t)); loop.step(self.loss(b, s, t))",
             "called twice",

@@ -121,7 +121,7 @@ def test_equal_time_without_costs_is_refused_with_the_command_that_measures_them
     words = ("--task", "small.toml", "--methods", "scratch,distill", "--budget", "time")
     code, _, err = jkbench(capsys, command, *words)
     assert code == 2
-    assert "the cost of a step is not known of distill,scratch" in err
+    assert "the cost of a step is unknown for distill,scratch" in err
     assert "--methods distill,scratch" in err
     assert "--keep" in err
 

@@ -124,7 +124,7 @@ def test_gradient_of_one_logit_is_its_row_of_the_jacobian(index: Index, referenc
         found = signals.gradient(lambda outputs: outputs.logits.gather(1, batch.y[:, None])[:, 0])
         torch.testing.assert_close(found, rows)
     assert found.requires_grad is False
-    with pytest.raises(UserError, match="one number for each of"):
+    with pytest.raises(UserError, match="one number per image"):
         student.gradient(lambda outputs: outputs.logits)
 
 

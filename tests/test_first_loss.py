@@ -80,8 +80,8 @@ BAD: dict[str, tuple[str, str, Any, str, str, str]] = {
     "unequal widths": ("mine", "distillation", same, WIDTHS, "is compared with the teacher's", "map one to the other"),
     "fewer images than negatives": (
         "crd[negatives=100]", "distillation", same, "", "only 16 images of other classes", "take negatives=16 or"),
-    "one image a batch, distances": ("rkd", "distillation", lone, "", "one image a batch", "take a larger batch"),
-    "one image a batch, similarities": ("sp", "distillation", lone, "", "one image a batch", "take a larger batch"),
+    "one image a batch, distances": ("rkd", "distillation", lone, "", "a batch of one image", "take a larger batch"),
+    "one image a batch, similarities": ("sp", "distillation", lone, "", "a batch of one image", "take a larger batch"),
     "a margin without batch norm": (
         "mine", "distillation", same, NO_NORM, "no batch norm comes before an activation", "match other layers"),
     "a teacher without the target's classes": (

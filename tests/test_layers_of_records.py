@@ -117,11 +117,11 @@ def test_a_trial_that_is_done_beside_is_done(tmp_path: Path, capsys: pytest.Capt
     before = state(beside)
     words = ["--methods", "distill,jacobian", "--task", FEWSHOT.name, "--leaderboard", str(home)]
     assert ended("plan", *words) == 0
-    assert "0 are there, 48 to run" in capsys.readouterr().out
+    assert "0 done, 48 to run" in capsys.readouterr().out
     assert ended("plan", *words, "--beside", str(beside)) == 0
-    assert "48 are there, 0 to run" in capsys.readouterr().out
+    assert "48 done, 0 to run" in capsys.readouterr().out
     assert ended("run", *words, "--beside", str(beside)) == 0
-    assert "48 are there, 0 to run" in capsys.readouterr().err
+    assert "48 done, 0 to run" in capsys.readouterr().err
     assert state(beside) == before
     assert (home / "teachers" / network.name).read_bytes() == network.read_bytes()
     assert not list((home / "records").rglob("*.jsonl"))

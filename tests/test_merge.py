@@ -101,11 +101,11 @@ def test_records_of_another_teacher_are_refused_even_without_its_file(
     foreign = taught.model_copy(update={"teacher": teacher, "created": "2999-01-01T00:00:00.000"})
     away = board(tmp_path / "away", [foreign])
     for home in (board(tmp_path / "kept", [], references), board(tmp_path / "records", [taught], fold=True)):
-        with pytest.raises(UserError, match="learned from another teacher"):
+        with pytest.raises(UserError, match="come from another teacher"):
             merge(away, home)
     assert Store(tmp_path / "records").read(TASK).records[taught.id].teacher == taught.teacher
     two = board(tmp_path / "two", [foreign, *(r for r in records if r.id != foreign.id)])
-    with pytest.raises(UserError, match="learned from another teacher"):
+    with pytest.raises(UserError, match="come from another teacher"):
         merge(two, tmp_path / "empty")
 
 

@@ -75,7 +75,7 @@ AROUND = {
     "def fit(self, loop): [loop.step(batch) for batch in loop]": (
         "loop.step() takes the terms of a loss: write `for batch, student, teacher in loop: loop.step(self.loss(batch"
     ),
-    "def fit(self, loop): yield from loop": "fit() took 0 steps, and the budget is 6: write `for batch, student",
+    "def fit(self, loop): yield from loop": "fit() took 0 steps, but the budget is 6: write `for batch, student",
 }
 """A function of the method, and what is told."""
 

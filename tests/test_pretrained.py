@@ -208,7 +208,7 @@ def test_records_of_another_named_file_are_not_taken_for_the_present_ones(
         assert cli.main(command, standalone_mode=False) == 0
         err = capsys.readouterr().err
         ran.append(planned)
-        assert f"{2 - planned} are there, {planned} to run" in err
+        assert f"{2 - planned} done, {planned} to run" in err
         records = {r.method: r for r in Store(folder / "leaderboard").read("colours").records.values()}
         starts.append(records["finetune"].started_from)
         assert records["lwf"].teacher is not None
@@ -293,10 +293,10 @@ def test_a_task_says_one_origin_of_its_teacher() -> None:
     [
         (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\n[student]',
          '"timm:vit_tiny_patch16_224.augreg_in21k_ft_in1k"\npretrained = { source = "ImageNet" }\n[student]',
-         "takes images of 224 pixels, not of 48"),
+         "takes images of 224 pixels, not 48"),
         (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining',
          '"timm:tf_efficientnet_lite0"\npretrained = { source = "ImageNet-1k" }\ntraining',
-         "normalised differently"),
+         "different normalisation"),
         (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining', '"timm:inception_v3"\ntraining',
          "timm:inception_v3 does not take images of 48 pixels"),
         (f'"timm:{MODEL}"\npretrained = {{ source = "ImageNet-1k" }}\ntraining',
@@ -320,7 +320,7 @@ def test_a_depth_that_is_not_there_is_refused_before_anything_is_trained(folder:
     cli.main(["teacher", "import", "--task", "colours.toml", "w.safetensors"], standalone_mode=False)
     with pytest.raises(UserError, match="there is no matched layer") as caught:
         cli.main(["run", "--task", "colours.toml", "--methods", f"attention[layers={depth}]"], standalone_mode=False)
-    assert "matched are 1 " in caught.value.hint
+    assert "matched layers: 1 " in caught.value.hint
     assert not Store(folder / "leaderboard").read("colours").records
 
 

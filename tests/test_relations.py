@@ -73,7 +73,7 @@ def test_equal_and_zero_embeddings_have_finite_values_and_gradients(relation: ob
 
 @pytest.mark.parametrize("relation", RELATIONS)
 def test_a_lone_image_has_no_relation(relation: object) -> None:
-    with pytest.raises(UserError, match="one image a batch"):
+    with pytest.raises(UserError, match="a batch of one image"):
         relation(torch.ones(1, 3))  # type: ignore[operator]
 
 

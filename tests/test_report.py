@@ -296,13 +296,13 @@ def test_records_of_another_teacher_or_of_other_images_are_left_out_and_counted(
     other = getattr(old, part).model_copy(update={field: "other"})
     page = compose(few(**{"scratch/1/0": {part: other, "metrics": {"accuracy": 0.999}}}))
     assert len(page.records) == 11
-    assert page.problems[0].startswith("1 record with other")
+    assert page.problems[0].startswith("1 record left out: other")
     assert 0 not in page.grid.cell("scratch", Column(1, "accuracy")).values
 
 
 def test_records_of_another_protocol_are_left_out_and_counted():
     page = compose(few(**{"scratch/1/0": {"protocol": "other"}}))
-    assert page.problems == ["1 record of another protocol left out"]
+    assert page.problems == ["1 record left out: another protocol"]
     assert len(page.records) == 11
 
 
@@ -313,7 +313,7 @@ def test_of_two_records_of_one_trial_the_newer_counts():
     )
     page = compose(Chosen(chosen.task, [newer, *chosen.records]))
     assert page.grid.cell("scratch", Column(1, "accuracy")).values[0] == 0.25
-    assert page.problems == ["1 record of trials that have a newer one left out"]
+    assert page.problems == ["1 record left out: superseded by newer ones"]
 
 
 def test_unequal_budgets_and_mixed_code_are_said():

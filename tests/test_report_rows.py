@@ -55,7 +55,7 @@ def test_a_deployed_network_is_marked_with_its_size(tmp_path):
     text = markdown.render(document(compose(Chosen(task, records))))
     assert "2.00 M deployed" in next(line for line in text.splitlines() if line.startswith("| `simkd`"))
     assert "deployed" not in next(line for line in text.splitlines() if line.startswith("| `distill`"))
-    assert "another network than the student is scored" in text
+    assert "is scored instead of the student" in text
 
 
 # rows of few seeds, images

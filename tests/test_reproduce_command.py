@@ -50,7 +50,7 @@ def test_the_figure_has_every_published_number_and_ours_hollow_where_there_is_no
         (ours,) = [g.ours for g in the_only(page).gains if (g.row, g.over, g.column) == (row, over, "5")]
         assert ours is not None
         assert (high - low) / 2 == pytest.approx(ours.half_width or 0)
-    assert "with 95 % intervals, one panel a difference](page.png)" in render(page)
+    assert "with 95 % intervals, one panel per difference](page.png)" in render(page)
     assert "](page.png)" not in render(compare(table("cifar100"), page.task, index, RecordSet()))
 
 

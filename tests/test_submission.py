@@ -81,9 +81,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_honest_submission_passes(clone: Path) -> None:
     done = ran(clone, SCRIPT, "origin/main")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "holds  distillation: with random test labels it is at chance" in done.stdout
+    assert "holds  distillation: on random test labels it is at chance" in done.stdout
     assert "1 records scored again" in done.stdout
-    assert "1 records run again" in done.stdout
+    assert "1 records trained again" in done.stdout
     assert not ran(clone, "git", "status", "--porcelain").stdout  # nothing was written
 
 

@@ -95,9 +95,9 @@ def test_a_task_file_is_kept_beside_its_records_and_not_replaced_by_another(tmp_
     assert recorded_tasks.load("mine", board).name == "mine"
     recorded_tasks.keep(*recorded_tasks.planned(path, board), board)
     write(tmp_path, DIGITS.replace("steps = 300", "steps = 299"))
-    with pytest.raises(UserError, match="one protocol a table"):
+    with pytest.raises(UserError, match="one protocol per table"):
         recorded_tasks.keep(*recorded_tasks.planned(path, board), board)
-    with pytest.raises(UserError, match="of its own"):
+    with pytest.raises(UserError, match="already has a task"):
         recorded_tasks.planned(write(tmp_path, DIGITS, "digits-fewshot"), board)
 
 

@@ -122,7 +122,7 @@ def test_a_task_is_tuned_resumed_joined_run_and_shown(work: Path, capsys: pytest
     # scratch has nothing to tune: 1 configuration; 2 regimes, 2 seeds
     assert Counter(record.method for record in records) == {"distill": 6 * 4, "scratch": 4}
     again = jkbench(capsys, "tune", "--methods", "distill,scratch", *words, *SMALL)
-    assert "28 are there, 0 to run" in again[2]
+    assert "28 done, 0 to run" in again[2]
     before = json.loads((work / "leaderboard/choices/small.json").read_text())
     code, _, err = jkbench(capsys, "tune", "--methods", "lwf", *words, *SMALL)
     after = choices.read(tasks.load("small.toml"), work / "leaderboard")

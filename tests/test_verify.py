@@ -61,7 +61,7 @@ def told(found: Verified) -> str:
 def test_committed_records_hold(tmp_path: Path, index: Index, level: Level) -> None:
     found = verified(board(tmp_path, real("scratch"), real("jacobian")), index, level, sample=1)
     assert not found.faults
-    assert found.counts["held against their schema and bounds"] == 2
+    assert found.counts["checked against their schema and bounds"] == 2
     assert found.counts["scored again"] == (0 if level == "schema" else 2)
     assert len(found.repeats) == (level == "rerun")
 
@@ -78,7 +78,7 @@ def test_committed_records_hold(tmp_path: Path, index: Index, level: Level) -> N
         ({"seed": 1}, "its id is not the hash"),
         ({"code": "0" * 16}, "its id is not the hash"),
         ({"reference": True}, "it says reference = True"),
-        ({"task_version": 9}, "it is of version 9"),
+        ({"task_version": 9}, "it names version 9"),
         ({"teacher__weights": "0" * 16}, "teacher's weights is 0000000000000000"),
         ({"teacher__accuracy": 0.5}, "teacher's accuracy is 0.5"),
         ({"cost__steps": 7}, "it took 7 steps; the budget is 300"),
@@ -106,9 +106,9 @@ def test_an_edited_record_is_caught(tmp_path: Path, index: Index, changes: dict[
     ("changes", "why"),
     [
         ({"metrics__agreement": 0.7175}, "its agreement is 0.7175; its predictions give 0.71125"),
-        ({"pairing__subset": "0" * 16}, "its subset (0000000000000000) is not that of its seed"),
-        ({"pairing__order": "0" * 16}, "its order (0000000000000000) is not that of its seed"),
-        ({"data__content": "0" * 16}, "are not those here"),
+        ({"pairing__subset": "0" * 16}, "its subset (0000000000000000) is not what its seed gives"),
+        ({"pairing__order": "0" * 16}, "its order (0000000000000000) is not what its seed gives"),
+        ({"data__content": "0" * 16}, "differ from those here"),
         (
             {"data__scored_per_class": [81, 79, *[80] * 8], "metrics__accuracy": 0.71},
             "its accuracy is 0.71; its predictions give 0.71125",
@@ -132,15 +132,15 @@ def test_a_coherent_forgery_is_caught_by_training_again(tmp_path: Path, index: I
     folder = board(tmp_path, edited(honest, predictions=perfect, metrics=metrics))
     assert not verified(folder, index, "rescore").faults
     found = verified(folder, index, "rerun", sample=1)
-    assert "run again: its accuracy is 0." in told(found)
+    assert "trained again: its accuracy is 0." in told(found)
 
 
 def test_only_the_records_that_another_folder_lacks(tmp_path: Path, index: Index) -> None:
     one, two = real("scratch"), real("jacobian")
     old = board(tmp_path / "old", one)
     new = board(tmp_path / "new", edited(one, metrics__nll=0.9), two, real("distill"))
-    assert verified(new, index, lacking=old).counts["held against their schema and bounds"] == 3
-    assert verified(new, index, lacking=new).counts["held against their schema and bounds"] == 0
+    assert verified(new, index, lacking=old).counts["checked against their schema and bounds"] == 3
+    assert verified(new, index, lacking=new).counts["checked against their schema and bounds"] == 0
 
 
 def test_a_data_set_that_is_missing_is_said_and_skipped(
@@ -150,7 +150,7 @@ def test_a_data_set_that_is_missing_is_said_and_skipped(
     record = next(iter(Store(ROOT / "leaderboard").read("cifar100-fewshot-short").records.values()))
     found = verified(board(tmp_path / "board", record), index, "rescore")
     assert not found.faults
-    assert found.skipped == ["cifar100-fewshot-short: not scored again: the images of cifar100 are not here"]
+    assert found.skipped == ["cifar100-fewshot-short: not scored again: the images of cifar100 are missing"]
 
 
 def test_a_damaged_or_renamed_network_is_a_fault(tmp_path: Path, index: Index) -> None:
@@ -160,7 +160,7 @@ def test_a_damaged_or_renamed_network_is_a_fault(tmp_path: Path, index: Index) -
     second.rename(second.with_name("teacher-0000000000000000.safetensors"))
     said = told(verified(folder, index))
     assert f"the network in {first} is damaged" in said
-    assert "teacher-0000000000000000.safetensors is of another recipe than its name says" in said
+    assert "teacher-0000000000000000.safetensors does not have the recipe in its name" in said
 
 
 def test_a_record_is_trained_again_from_its_id_alone(tmp_path: Path, index: Index) -> None:

@@ -21,9 +21,9 @@ from jkbench.cli import options
 @options.in_process
 @options.as_json
 def check(file: Path, timeout: float, executor: str, in_process: bool, as_json: bool) -> int:
-    """Try a plugin file against the contract.
+    """Test a plugin file against the contract.
 
-    Runs on the CPU, in seconds. Exits with 1 if it breaks a rule."""
+    Runs on the CPU, in seconds. Exits with 1 if the plugin breaks a rule."""
     from jkbench.execute.run import check_plugin
 
     findings: list[dict[str, Any]] = []

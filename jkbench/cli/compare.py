@@ -19,9 +19,9 @@ from jkbench.cli import options
 def compare(
     first: str, second: str, task_name: str | None, plugins: tuple[Path, ...], folder: Path, figure: Path | None
 ) -> None:
-    """Say how far apart two rows are, on which images, and how many seeds would settle it.
+    """Compare two rows: how far apart, on which images, and how many seeds would settle it.
 
-    Of all tasks that have records of both, unless one is named.
+    Without --task, on every task that has records of both.
     """
     from jkbench.api import pages
     from jkbench.files import write_atomically

@@ -95,8 +95,8 @@ def import_(name: str, file: Path, plugins: tuple[Path, ...]) -> None:
 
     FILE holds train_images, test_images (uint8 N×H×W×C), train_labels and test_labels (indices of the class names),
     optionally classes, and validation_images and validation_labels if the set has them. The order of images does not
-    matter. Images that differ from the published ones are refused. Photographs are not compared, because
-    libraries resize differently; they must be square and of one size."""
+    matter. Images that differ from the published ones are refused. Photographs are not compared, because libraries
+    resize differently; they must be square and of one size."""
     from jkbench.execute.images import adopt
 
     click.echo(_in_worker(adopt, name, plugins, file))

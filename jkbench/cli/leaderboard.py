@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.beside
 @click.option(
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
-    help="Which records. Pages of validation records go to a folder of their own, DIR/validation.",
+    help="Which records to show. Pages of validation records go to DIR/validation.",
 )  # fmt: skip
 @click.option(
     "--figures", "formats", type=click.Choice(["png", "pdf", "svg"]), multiple=True, default=["png"],
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--readme", metavar="FILE", type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="Also renew the tables between <!-- table: TASK ROW ROW --> and <!-- end of table --> in FILE.",
+    help="Also update the tables between <!-- table: TASK ROW ROW --> and <!-- end of table --> in FILE.",
 )  # fmt: skip
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file is not what the records give.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file does not match the records.")
 @click.option("--html", is_flag=True, help="Also write the board: one page for a browser, index.html.")
 @click.option(
     "--paper", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
@@ -87,13 +87,13 @@ def leaderboard(
         if not check:
             write_atomically(readme, filled.encode())
         elif filled != text:
-            wrong.append(f"{readme}: its tables are not what the records give")
+            wrong.append(f"{readme}: its tables do not match the records")
     for complaint in complaints:
         click.echo(f"warning: {complaint}", err=True)
     for difference in wrong:
         click.echo(difference)
     if wrong:
-        click.echo(f"{len(wrong)} files are not what the records give: jkbench leaderboard writes them", err=True)
+        click.echo(f"{len(wrong)} files do not match the records; to write them: jkbench leaderboard", err=True)
     return 1 if wrong else 0
 
 

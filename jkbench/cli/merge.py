@@ -16,7 +16,7 @@ def merge(folder_to_merge: Path, folder: Path) -> int:
     """Copy the records of another leaderboard folder into this one.
 
     Its tasks and networks are copied too. Records of another teacher are refused: a table has one teacher.
-    Of a trial that both have, the result here stays in the tables; the other is kept beside it. Exits with 1 where two
+    If both have a trial, the result here stays in the tables and the other is kept beside it. Exits with 1 if two
     results on one kind of machine contradict each other."""
     from jkbench.records.merge import merge as bring
 

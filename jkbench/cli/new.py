@@ -46,7 +46,7 @@ def write(family: PluginType, name: str, folder: Path) -> Path:
     path = folder / f"{stem}.py"
     taken = discover().plugins[family].get(plugin)
     if path.exists() or taken:
-        raise UserError(f"there is a {family} {plugin!r} already: {taken.path if taken else path}")
+        raise UserError(f"there is already a {family} {plugin!r}: {taken.path if taken else path}")
     template = Path(__file__).parent.parent / "plugins" / "templates" / f"{family}.py.txt"
     class_name = "".join(part.capitalize() for part in stem.split("_"))
     text = template.read_text(encoding="utf-8").replace("CLASS_NAME", class_name).replace("PLUGIN", plugin)

@@ -69,7 +69,7 @@ seeds = click.option(
 )
 split = click.option(
     "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
-    help="Images to score on. Choose parameters on validation: such records never reach the leaderboard.",
+    help="Images to score on. Choose parameters on validation images: their records never reach the leaderboard.",
 )  # fmt: skip
 origin = click.option(
     "--parameters", "origin", type=click.Choice(["task", "default", "tuned"]), default="task", show_default=True,
@@ -83,7 +83,7 @@ jobs = click.option(
 )  # fmt: skip
 threads = click.option(
     "--threads", type=int, default=1, show_default=True, metavar="N",
-    help="CPU threads per trial. The same number gives the same bits; more than one helps only large networks.",
+    help="CPU threads per trial. The same number gives the same bits; more than one helps large networks only.",
 )  # fmt: skip
 timeout = click.option("--timeout", type=float, metavar="SECONDS", help="Stop a trial after this many seconds.")
 settings = click.option(
@@ -92,7 +92,7 @@ settings = click.option(
 )  # fmt: skip
 budget = click.option(
     "--budget", type=click.Choice(["steps", "time"]), default="steps", show_default=True,
-    help="What all methods get alike. time is another task, and needs `jkbench profile --keep`.",
+    help="What all methods get equally. time makes another task and needs `jkbench profile --keep`.",
 )  # fmt: skip
 executor = click.option(
     "--executor",

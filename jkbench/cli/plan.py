@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.planning
 @options.device
 @options.threads
-@click.option("--measure", is_flag=True, help="Time a few steps of each row that no record tells the time of.")
+@click.option("--measure", is_flag=True, help="Time a few steps of each row that has no recorded timings.")
 @options.as_json
 def plan(folder: Path, as_json: bool, measure: bool, device: str, threads: int, **words: Any) -> None:
     """Show what `run` would do, and refuse what it would refuse.
@@ -68,11 +68,11 @@ def plan(folder: Path, as_json: bool, measure: bool, device: str, threads: int, 
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    click.echo(f"{made.task.name}: {answer['trials']} trials, {at.done} are there, {len(missing)} to run")
+    click.echo(f"{made.task.name}: {answer['trials']} trials, {at.done} done, {len(missing)} to run")
     width = max((len(label) for label in rows), default=0)
     for row in rows.values():
         note = f"  broken here: {row['broken']}" if "broken" in row else ""
-        click.echo(f"  {row['method']:<{width}}  {row['there']:>4} there  {row['to_run']:>4} to run{note}")
+        click.echo(f"  {row['method']:<{width}}  {row['there']:>4} done  {row['to_run']:>4} to run{note}")
     for name, reason in made.not_applicable.items():
         click.echo(f"  {name:<{width}}  does not apply: {reason}")
     for warning in filter(None, (*loaded.complaints(), unchecked)):
@@ -92,11 +92,11 @@ def _time(expected: Forecast, less: str, measured: bool) -> Iterator[str]:
         took = "" if seconds is None else f", in about {duration(seconds)}"
         how = "fetches it" if recipe.training is None else f"trains it first ({recipe.training.duration}){took}"
         yield f"{recipe.role} {recipe.architecture} is not here: `jkbench run` {how}"
-    sources = {"by records": expected.of_records, "by timed steps": expected.of_steps}
-    sources["taken for average ones"] = len(expected.unknown)
+    sources = {"from records": expected.of_records, "from timed steps": expected.of_steps}
+    sources["assumed average"] = len(expected.unknown)
     told = ", ".join(f"{count} {how}" for how, count in sources.items() if count)
     hint = "" if measured or not expected.unknown else f"; {MEASURE}"
     if expected.seconds is None:
         yield f"time: no records to estimate from{hint or '; no step could be timed'}"
     else:
-        yield f"time: about {duration(expected.seconds)} of one job here{less} (trials: {told}{hint})"
+        yield f"time: about {duration(expected.seconds)} with one job here{less} (trials: {told}{hint})"

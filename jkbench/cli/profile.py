@@ -26,12 +26,12 @@ from jkbench.tasks.shots import per_class
 @options.device
 @options.threads
 @options.as_json
-@click.option("--keep", is_flag=True, help="Keep the costs of every regime: equal time (--budget time) reads them.")
+@click.option("--keep", is_flag=True, help="Store the costs of every regime, for --budget time.")
 def profile(folder: Path, device: str, threads: int, as_json: bool, keep: bool, **words: Any) -> None:
     """Measure one step of each method.
 
-    Milliseconds, memory, operations, bytes, and the share of what the machine can do, at the task's first regime
-    by default. The methods take turns, after warm-up.
+    Shows milliseconds, memory, operations, bytes, and the share of the machine's ceiling, by default at the task's
+    first regime. The methods take turns, after warm-up.
     """
     from jkbench.execute import Machine, Needs, backends, work
     from jkbench.execute.run import keep_costs
@@ -61,7 +61,7 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     plain = costs[0]
     heads = [
         "method", "ms a step", f"× {plain.label}", "images/s", "Mflop", "MB moved", "step MiB", "floor ms",
-        "of ceiling", "µs an answer",
+        "of ceiling", "inference µs",
     ]  # fmt: skip
     rows = [
         (
@@ -74,8 +74,8 @@ def _show(task: str, shots: str, device: str, threads: int, limits: Any, costs: 
     ]  # fmt: skip
     note = (
         f"Ceilings of this machine now: {limits.operations / 1e9:.1f} Gflop/s in a product or convolution, "
-        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes over them. "
-        "Answer: an image through the deployed network, in evaluation."
+        f"{limits.bytes / 1e9:.1f} GB/s in a copy. Floor: the larger of operations and bytes divided by their ceiling. "
+        "Inference: one image through the deployed network."
     )
     notes = [note, *(f"{cost.label} is not replayed: {cost.obstacle}." for cost in costs if cost.obstacle)]
     show([table(heads, rows, f"{task}, {shots}, {device}, {threads} thread(s)", notes)])

@@ -24,7 +24,7 @@ from jkbench.errors import UserError
 def remove(what: str, task_name: str | None, folder: Path, yes: bool) -> None:
     """Remove the records of a method, of one row of it, or of one trial (by its id).
 
-    Asks first. Pages are written again by `jkbench leaderboard`."""
+    Asks first. `jkbench leaderboard` then updates the pages."""
     from jkbench.records.store import Store
 
     store = Store(folder)

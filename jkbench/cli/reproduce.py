@@ -49,7 +49,7 @@ def reproduce(
 ) -> int:
     """Run the rows of a paper's tables, and write a page of published and measured numbers.
 
-    Cells that have not been run stay empty and are counted. The same command again continues."""
+    Cells that have not been run stay empty and are counted. Run the same command again to continue."""
     from jkbench.papers import reproduce as application
     from jkbench.records.schema import UNFINISHED
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @options.planning
 @options.resources
-@click.option("--yes", is_flag=True, help="Run also what takes more than a day, without asking.")
+@click.option("--yes", is_flag=True, help="Run even what takes more than a day, without asking.")
 @click.option("--smoke", is_flag=True, help="Run two steps per trial and store nothing: a quick test.")
 def run(folder: Path, smoke: bool, yes: bool, **words: Any) -> int:
     """Run the missing trials of a task, and show its table.

@@ -26,10 +26,10 @@ from jkbench.cli import options
 def serve(plugins: tuple[Path, ...], folder: Path, beside: tuple[Path, ...], split: Any, port: int, host: str) -> None:
     """Show the board of a leaderboard folder in a browser.
 
-    The page renews itself when records come. Nothing is written. Ctrl-C ends it."""
+    The page reloads when records arrive. Nothing is written. Ctrl-C stops it."""
     from jkbench.execute.serve import Board, server
     from jkbench.plugins.discovery import discover
 
     with server(Board(folder, discover(plugins), split, beside), host, port) as found:
-        click.echo(f"{folder}: http://{found.server_address[0]!s}:{found.server_address[1]}/ (Ctrl-C ends it)")
+        click.echo(f"{folder}: http://{found.server_address[0]!s}:{found.server_address[1]}/ (Ctrl-C stops it)")
         found.serve_forever()

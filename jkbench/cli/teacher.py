@@ -115,7 +115,7 @@ def export(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path) 
     help="student: the weights that the task's oracle starts from.",
 )  # fmt: skip
 def import_(file: Path, task_name: str, plugins: tuple[Path, ...], folder: Path, role: Any) -> None:
-    """Read a task's teacher from FILE. A damaged file, another recipe and different images are refused.
+    """Import a task's teacher from FILE. Refuses a damaged file, another recipe, and different images.
 
     For a pre-trained teacher, FILE may also be timm's own weights (safetensors)."""
     from jkbench.execute import backends, work

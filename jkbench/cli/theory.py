@@ -48,7 +48,7 @@ def check(out: Path, quick: bool) -> int:
     """Check propositions and equations, and write theory.md.
 
     Propositions 1 and 2 and equations 2 and 3 by Monte Carlo, the transfer bound and its lemma, and the paper's
-    Figure 1. Exits with 1 where a whole form or a bound does not hold."""
+    Figure 1. Exits with 1 if a whole form or a bound does not hold."""
     import torch
 
     from jkbench.papers.theory.page import write
@@ -73,7 +73,7 @@ def check(out: Path, quick: bool) -> int:
     default="lwf",
     show_default=True,
     metavar="NAME",
-    help="Method whose students are measured; the first of several.",
+    help="Method whose students are measured (of several, the first).",
 )
 @options.shots
 @options.seeds
@@ -81,7 +81,7 @@ def check(out: Path, quick: bool) -> int:
 @options.leaderboard_folder
 @click.option(
     "--source", metavar="DATASET",
-    help="If the teacher's training images are not available: a data set to use for them, with the target's.",
+    help="Data set to use with the target's if the teacher's training images are not available.",
 )  # fmt: skip
 @click.option(
     "--source-images", type=click.IntRange(min=1), default=2000, show_default=True, metavar="N",
@@ -90,10 +90,9 @@ def check(out: Path, quick: bool) -> int:
 @options.device
 @out
 def bound(folder: Path, source: str | None, source_images: int, device: str, out: Path, **words: Any) -> int:
-    """Measure the transfer bound (Proposition 3) on a task.
+    """Measure the transfer bound (Proposition 3) on a task's images, teacher and students.
 
-    On its images, its teacher and its students, next to the gain in the records: bound-TASK.md and .png. Ends with
-    1 where the bound does not hold."""
+    Shows it next to the gain in the records, in bound-TASK.md and .png. Exits with 1 if the bound does not hold."""
     from jkbench.papers.theory import bound_task as application
 
     application.check_task(words["task_name"], folder)
@@ -119,8 +118,8 @@ def bound(folder: Path, source: str | None, source_images: int, device: str, out
 def terms(folder: Path, device: str, out: Path, seeds: str | None, **words: Any) -> int:
     """Train rows again and record their loss terms.
 
-    How far each loss term falls, and how much of its gradient reaches the student's early layers: terms-TASK.md and
-    .png."""
+    Writes how far each loss term falls, and how much of its gradient reaches the student's early layers, to
+    terms-TASK.md and .png."""
     from jkbench.papers.theory import terms_task as application
 
     resources = options.make_resources(device=device)

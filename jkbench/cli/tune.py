@@ -20,10 +20,10 @@ from jkbench.errors import UserError
 )
 @options.methods
 @options.task()
-@click.option("--budget", type=int, default=16, show_default=True, metavar="N", help="Configurations a method.")
+@click.option("--budget", type=int, default=16, show_default=True, metavar="N", help="Configurations per method.")
 @click.option(
     "--range", "ranges", multiple=True, metavar="NAME=LOW:HIGH",
-    help="Search this parameter here, in every method that has it; may be given again.",
+    help="Search range of a parameter, in every method that has it. Repeatable.",
 )  # fmt: skip
 @options.shots
 @click.option(
@@ -31,7 +31,7 @@ from jkbench.errors import UserError
     default="3",
     show_default=True,
     metavar="N|LIST",
-    help="How many seeds (3 is 100..102), or which: 100,103 or 100-109. No table may use them.",
+    help="How many seeds (3 means 100 to 102), or which: 100,103 or 100-109. No table may use them.",
 )
 @options.settings
 @options.plugins
@@ -46,9 +46,9 @@ def tune(
 ) -> int:  # fmt: skip
     """Tune all methods alike, on validation images.
 
-    Every method gets the same number of configurations of all its parameters at once; the first is its default. The
-    same command again continues; methods that are named later join the others. `run --parameters tuned` reads what
-    was chosen."""
+    Every method gets the same number of configurations of all its parameters at once; the first is its default. Run
+    the same command again to continue; methods added later join the others. `run --parameters tuned` reads what was
+    chosen."""
     from jkbench.errors import Collector
     from jkbench.execute import tune as application
     from jkbench.execute.progress import plain_warnings

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 tolerance = click.option(
     "--tolerance", type=click.FloatRange(0, 1), default=0.02, show_default=True, metavar="SHARE",
-    help="How far metrics may differ on another kind of machine: of 1, or of their size where that is larger.",
+    help="How far a metric may differ on another kind of machine, as a share of its size (of 1 if that is larger).",
 )  # fmt: skip
 
 
@@ -28,18 +28,18 @@ tolerance = click.option(
 )
 @click.option(
     "--level", type=click.Choice(["schema", "rescore", "rerun"]), default="rescore", show_default=True,
-    help="schema: names, hashes, bounds, relations. rescore: also compute again what stored predictions and the images "
-    "decide. rerun: also train a sample again.",
+    help="schema: names, hashes, bounds, relations. rescore: also recompute metrics from stored predictions and "
+    "images. rerun: also train a sample again.",
 )  # fmt: skip
 @click.option("--task", "tasks", multiple=True, metavar="NAME", help="Only records of this task. Repeatable.")
 @click.option(
     "--lacking", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
-    help="Only records that this leaderboard folder lacks, or has otherwise.",
+    help="Only records that this leaderboard folder lacks or has with other content.",
 )  # fmt: skip
 @click.option("--sample", type=click.IntRange(1), default=3, show_default=True, help="How many trials to train again.")
 @click.option(
     "--longest", type=float, default=60.0, show_default=True, metavar="SECONDS",
-    help="Train again only trials that took no longer.",
+    help="Train again only trials that took at most this long.",
 )  # fmt: skip
 @tolerance
 @options.checking
@@ -49,7 +49,7 @@ def verify(
 ) -> int:  # fmt: skip
     """Verify the records of a leaderboard folder.
 
-    Writes nothing. A data set that is not here is named and skipped. Exits with 1 where a record cannot be right."""
+    Writes nothing. Lists and skips missing data sets. Exits with 1 if a record cannot be right."""
     from jkbench.execute import verify as application
     from jkbench.plugins.discovery import discover
     from jkbench.report.wording import plural
@@ -84,8 +84,8 @@ def rerun(
 ) -> int:  # fmt: skip
     """Train one recorded trial again, and compare.
 
-    ID is a record's, or its beginning. Nothing is stored. Exits with 1 where a metric differs by more than the
-    tolerance; on the same kind of machine it must be the same."""
+    ID is a record's id or its beginning. Nothing is stored. Exits with 1 if a metric differs: at all on the same kind
+    of machine, by more than the tolerance on another."""
     from jkbench.execute import verify as application
     from jkbench.plugins.discovery import discover
 

@@ -52,7 +52,7 @@ def photographs(
         return splits
     if not validation:
         raise UserError(
-            f"the imported images of {name} have no validation images, but the published set has",
+            f"the imported {name} has no validation images, but the published set has some",
             f"delete {prepared.path(name)}, then import an .npz that also has validation_images and validation_labels",
         )
     return prepared.with_validation(splits, validation)
@@ -67,7 +67,7 @@ def _at_size(
         return prepared.load(name, classes, "", "delete it, then import the images again")
     if own is not None and own < size:
         raise UserError(
-            f"the images of {name} were imported at {own}×{own} pixels, but {size}×{size} are asked for",
+            f"the images of {name} were imported at {own}×{own} pixels, but the task asks for {size}×{size}",
             f"use a task with size = {own} or less; or delete {prepared.path(name)}, then import larger images, or "
             f"download them: jkbench data prepare {name} --size {size}",
         )
@@ -107,7 +107,7 @@ def check_origin(name: str, at: Iterable[int], origin: str) -> None:
     if others:
         folders = ", ".join(str(prepared.path(other)) for other in others)
         raise UserError(
-            f"{folders}: made from other images of {name} than those imported",
+            f"{folders}: not made from the imported images of {name}",
             "delete these folders: they are then made again from the imported images",
         )
 

@@ -101,7 +101,7 @@ def check_dataset(plugin: Plugin) -> Iterator[Finding]:
     same = arrays.content({k: arrays.canonical(v) for k, v in first.items()}) == arrays.content(
         {k: arrays.canonical(v) for k, v in second.items()}
     )
-    yield Finding("the same images at every load", same)
+    yield Finding("it loads the same images every time", same)
     train, test = (
         {hashlib.sha256(image.tobytes()).digest() for part in first[name].parts() for image in part}
         for name in ("train", "test")
@@ -132,7 +132,7 @@ def check_method(plugin: Plugin) -> Iterator[Finding]:
     free = ", ".join(parameters.unbounded(plugin))
     yield Finding("its parameters have types and defaults", True, shown + (f"; without bounds: {free}" if free else ""))
     yield _all_read(plugin)
-    yield _none("it reads no images by itself", review.reads_images(plugin))
+    yield _none("it reads no images of its own", review.reads_images(plugin))
     private = list(review.private_reads(plugin))
     yield _none("it reads public names only", [*private, _public()] if private else [])
     for kind in FAMILIES:
@@ -236,15 +236,15 @@ def _check_on(task: Task, plugin: Plugin) -> Iterator[Finding]:
     delayed = plugin.facts["delayed"]
     idle = [name for name, reached in first.term_gradients.items() if not reached > 0 and name not in delayed]
     seen = "; ".join(_idle(name, name in first.of_modules) for name in idle)
-    yield Finding("every loss term has a gradient by the student's weights", not idle, seen)
+    yield Finding("every loss term has a gradient with respect to the student's weights", not idle, seen)
     if task.teacher is not None:
         still = not first.teacher_gradient and not first.changed
         yield Finding("gradients never reach the teacher, which stays unchanged", still, first.changed)
     same = first.weights == second.weights and first.terms == second.terms
-    seen = "" if same else "other test images and labels, or another global random state, gave other numbers"
+    seen = "" if same else "the numbers changed with the test images, their labels or the global random state"
     yield Finding("the same seed gives the same numbers, whatever the test images and labels are", same, seen)
     seen = f"{100 * second.accuracy:.1f} % right, at most {100 * second.chance:.1f} by chance"
-    yield Finding("with random test labels it is at chance", second.accuracy <= second.chance, seen)
+    yield Finding("on random test labels it is at chance", second.accuracy <= second.chance, seen)
     yield _none("it opens no files", dict.fromkeys(first.opened))
     yield Finding("the global random state is untouched", not first.global_state_moved)
     yield _portable(trial, image_sets.of_task(task, trial.datasets), trained)

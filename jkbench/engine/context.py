@@ -40,7 +40,7 @@ class SignalSettings:
         if not self.pairs:
             raise UserError(
                 "student and teacher have no layer of equal size",
-                f"name pairs in the task's [matching] layers, with resize = true where sizes differ: {self.layers}",
+                f"name pairs in the task's [matching] layers, with resize = true if sizes differ: {self.layers}",
             )
         middle = self.pairs[(len(self.pairs) - 1) // 2 :][:1]
         named = {"all": self.pairs, "first": self.pairs[:1], "middle": middle, "last": self.pairs[-1:]}
@@ -51,7 +51,7 @@ class SignalSettings:
         numbers = sorted({int(number) for number in layers.split("+")})
         if numbers[-1] > len(self.pairs):
             told = ", ".join(f"{at} {pair.student} with {pair.teacher}" for at, pair in enumerate(self.pairs, start=1))
-            raise UserError(f"there is no matched layer {numbers[-1]}", f"matched are {told}")
+            raise UserError(f"there is no matched layer {numbers[-1]}", f"matched layers: {told}")
         return tuple(self.pairs[number - 1] for number in numbers)
 
 
@@ -81,11 +81,11 @@ class Subset:
     def _of(self, name: str) -> Tensor:
         if self._read is None:
             raise UserError(
-                f"the student has no {name} of the whole subset", "read teacher.subset, or student.subset.labels"
+                f"the student has no {name} for the whole subset", "read teacher.subset, or student.subset.labels"
             )
         found = self._read(name)
         if found is None:
-            raise UserError(f"the teacher's {name} of all images are too large to cache", "read them batch by batch")
+            raise UserError(f"the teacher's {name} for all images are too large to cache", "read them batch by batch")
         return found.clone()
 
 
@@ -107,6 +107,6 @@ class Context:
     modules: Mapping[str, nn.Module] = field(default_factory=Modules)
     subset: Subset | None = None
     origin: Callable[[], Network] | None = None
-    """The student as it started, in evaluation mode: the same network at every call."""
+    """The student before training, in evaluation mode: the same network at every call."""
     fresh: Callable[[str], Network] | None = None
     """A network like the student, with initial weights from a stream of this name."""

@@ -123,7 +123,7 @@ class Loop:
         """One optimiser step on the sum of the terms, once a batch. `Breach` at a second call, or at a wrong term."""
         if self._stepped:
             raise Breach(
-                "fit", f"loop.step() was called twice on a batch, and the budget is one step a batch: {TRAINING}"
+                "fit", f"loop.step() was called twice on a batch, but the budget is one step per batch: {TRAINING}"
             )
         self._done(self.program.update(terms, self.rate(self._at)))
 
@@ -228,7 +228,7 @@ class Loop:
             yield step
             if not self._stepped:
                 raise Breach(
-                    "fit", f"fit() left out loop.step() on a batch, and the budget is one step a batch: {TRAINING}"
+                    "fit", f"fit() skipped loop.step() on a batch, but the budget is one step per batch: {TRAINING}"
                 )
             self._clock(step, began)
             self.after_step(self)

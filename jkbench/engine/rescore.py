@@ -76,7 +76,7 @@ class Rescored:
         if record.status != "ok" or data is None or record.predictions is None:
             return
         if data.content != target.content:
-            yield f"its images (content {data.content}) are not those here ({target.content})"
+            yield f"its images (content {data.content}) differ from those here ({target.content})"
             return
         labels = target.splits[record.split].labels
         try:
@@ -95,7 +95,7 @@ class Rescored:
         if record.pairing is not None:
             for name, wanted in self.pairing(record).items():
                 if getattr(record.pairing, name) != wanted:
-                    yield f"its {name} ({getattr(record.pairing, name)}) is not that of its seed ({wanted})"
+                    yield f"its {name} ({getattr(record.pairing, name)}) is not what its seed gives ({wanted})"
 
 
 def _share(name: str, record: Record, wanted: float, rounded: float) -> Iterator[str]:

@@ -294,12 +294,12 @@ def _check_pretrained(task: Task, size: int) -> None:
     for network, about in zip(networks, facts, strict=True):
         if about.fixed_size and size != about.size:
             raise UserError(
-                f"{network.architecture} takes images of {about.size} pixels, not of {size}",
+                f"{network.architecture} takes images of {about.size} pixels, not {size}",
                 f"set size = {about.size} in the task's [target], or use a convolutional network",
             )
     if len({(about.mean, about.std) for about in facts}) > 1:
         names = " and ".join(network.architecture for network in networks)
-        raise UserError(f"{names} were trained on pixels that were normalised differently", "use two that agree")
+        raise UserError(f"{names} were trained with different normalisation of pixels", "use two that agree")
 
 
 def _check_size(network: Network, architecture: str, image: Tensor) -> None:
@@ -311,7 +311,7 @@ def _check_size(network: Network, architecture: str, image: Tensor) -> None:
         why = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(
             f"{architecture} does not take images of {side} pixels: {why}",
-            "set the size that it was made for (size in [target]), or use another network",
+            "set [target] size to the size it was made for, or use another network",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Signals: what a loss may read of a network on one batch. Only what is read is computed.
+"""Signals: what a loss may read from a network on one batch. Only what is read is computed.
 
 The teacher's signals on unchanged images are cached (`jkbench.engine.teacher_signals`); on changed inputs they are
 computed live. A method does not see the difference.
@@ -38,7 +38,7 @@ class JacobianRows:
 
 @dataclass(frozen=True)
 class Peaks:
-    """One pixel a sample in each of the matched ``layers``: B indices into each flattened map."""
+    """One pixel per sample in each of the matched ``layers``: B indices into each flattened map."""
 
     pixels: Sequence[Tensor]
     layers: str
@@ -58,7 +58,7 @@ class Batch:
     shown: Tensor | None = None
     """What both networks see: what `Method.inputs` made of ``x``."""
     extra: Any = None
-    """What `Method.inputs` handed on beside that."""
+    """What `Method.inputs` returned beside that, for the loss."""
 
     @property
     def step(self) -> int:
@@ -72,12 +72,12 @@ class Batch:
 
     @property
     def progress(self) -> float:
-        """How far training is: (step + 1) / steps, so that it ends at 1 and is never 0."""
+        """Progress of training, (step + 1) / steps: it ends at 1 and is never 0."""
         return self.clock.progress
 
     @property
     def correct(self) -> JacobianRows:
-        """The row of the correct class, of the head that learns the labels."""
+        """The row of the correct class, in the head that learns the labels."""
         return JacobianRows(maths.correct_rows(self.y), "logits", "correct")
 
 
@@ -180,12 +180,12 @@ class Signals:
 
     @property
     def logits(self) -> Tensor:
-        """Logits by label, B×k."""
+        """Logits for the task's labels, B×k."""
         return self._constant(self._outputs.logits)
 
     @property
     def teacher_logits(self) -> Tensor:
-        """Logits comparable to the teacher's, B×K: of a separate head where labels differ or a method asks for one."""
+        """Logits comparable to the teacher's, B×K: from a separate head if labels differ or the method asks for one."""
         return self._constant(self._outputs.teacher_logits)
 
     @property
@@ -201,7 +201,7 @@ class Signals:
     def features_of(self, layer: str, size: tuple[int, int] | None = None, before: bool = False) -> Tensor:
         """The feature maps of one layer of this network, B×C×h×w, pooled to ``size`` where one is given.
 
-        ``before`` its last activation. `UserError` for another layer, and where one does not end with an activation.
+        ``before``: before its last activation. `UserError` if the layer is unknown or does not end with an activation.
         """
         if layer not in self.layers:
             raise unknown("layer", layer, self.layers)
@@ -216,8 +216,8 @@ class Signals:
         return [self.features_of(self._layer(pair), pair.size, before) for pair in self._setting.select(layers)]
 
     def norm_before(self, layers: str = "all") -> list[tuple[Tensor, Tensor]]:
-        """For each matched layer, what the batch norm before its last activation makes of its input: mean and standard
-        deviation by channel, C each. `UserError` where there is none."""
+        """For each matched layer, mean and standard deviation by channel, C each, of the output of the batch norm
+        before its last activation. `UserError` if there is none."""
         names = [self._layer(pair) for pair in self._setting.select(layers)]
         found = [norm_before_activation(self._network, name) for name in names]
         return [(self._constant(norm.bias), self._constant(norm.weight.abs())) for norm in found]
@@ -248,7 +248,7 @@ class Signals:
         return self._constant(self._head.bias)
 
     def classify(self, embedding: Tensor) -> Tensor:
-        """This network's logits of an embedding B×d. Gradients reach it, and never the weights of a teacher's head."""
+        """This network's logits of an embedding B×d. Gradients reach the embedding, but never a teacher's head."""
         width = self._head.in_features
         if embedding.shape[-1] != width:
             raise UserError(
@@ -258,9 +258,9 @@ class Signals:
         return functional.linear(embedding, self.head_weight, self.head_bias)
 
     def at(self, x: Tensor) -> Signals:
-        """The same network on other images, B×C×H×W of the same labels: a pass and a graph of its own.
+        """The same network on other images B×C×H×W with the same labels: a separate pass and graph.
 
-        Running statistics move with the step's own images alone.
+        Only the step's own images update running statistics.
         """
         if self._normalises and not self._view:
             self._pass  # noqa: B018
@@ -274,8 +274,8 @@ class Signals:
         return Signals(network, self._x, self._y, self._setting, True, self._context)
 
     def twin(self, name: str | None = None) -> Network:
-        """A second network like the student, for `Method.modules`: with initial weights of its own, from a stream of
-        this ``name``, or without one a copy of the student as it started."""
+        """A second network like the student, for `Method.modules`: with its own initial weights, from the stream
+        ``name``; without a name, a copy of the student before training."""
         if name is None:
             return copy.deepcopy(self._start()).requires_grad_(True)
         assert self._context.fresh is not None
@@ -288,7 +288,7 @@ class Signals:
 
     @cached_property
     def origin(self) -> Signals:
-        """The student as it started, in evaluation mode, on the same images: its values are constants."""
+        """The student before training, in evaluation mode, on the same images: its values are constants."""
         return Signals(self._start(), self._x, self._y, self._setting, True)
 
     @property
@@ -317,7 +317,7 @@ class Signals:
         """Rows to match: ``correct`` class, ``largest`` output of this network, ``top:J``, ``full``, or ``auto``:
         the correct class where the labels are the teacher's own, else its largest output.
 
-        `UserError` for ``correct`` where the labels are not the teacher's, and for any other word.
+        `UserError` for ``correct`` if the labels are not the teacher's, and for any other value.
         """
         kind, _, count = choice.partition(":")
         # only the teacher's own rows have names: the student's largest output is a different row
@@ -339,23 +339,23 @@ class Signals:
         raise UserError(f"there are no rows {choice!r}", "use auto, correct, largest, top:J or full")
 
     def jacobian(self, rows: JacobianRows) -> Tensor:
-        """Rows of the Jacobian of the logits by the inputs, B×R×D."""
+        """Rows of the Jacobian of the logits with respect to the inputs, B×R×D."""
         if rows.head == "logits" and not self._is_student and not self._setting.same_labels:
             raise UserError("the teacher has no output for the correct class", "use teacher.rows('largest') or 'auto'")
         outputs = getattr(self._jacobian_outputs, rows.head)
         return maths.jacobian_rows(outputs, self._x, rows.index, create_graph=self._trained)
 
     def gradient(self, value: Callable[[Outputs], Tensor]) -> Tensor:
-        """The gradient by the inputs, B×D, of any number an image has: ``value`` maps `Outputs` to B of them."""
+        """The input gradient, B×D, of any number per image: ``value`` maps `Outputs` to B numbers."""
         found = value(self._jacobian_outputs)
         if found.shape != self._x.shape[:1]:
             raise UserError(
-                f"gradient() takes one number for each of {len(self._x)} images, not the shape {tuple(found.shape)}"
+                f"gradient() takes one number per image ({len(self._x)} here), not the shape {tuple(found.shape)}"
             )
         return maths.input_gradient(found, self._x, create_graph=self._trained)
 
     def projection(self, directions: Tensor) -> Tensor:
-        """∇⟨v, logits⟩ by the inputs for one direction v a sample: B×K → B×D."""
+        """The input gradient of ⟨v, logits⟩ for one direction v per sample: B×K → B×D."""
         projected = (self._jacobian_outputs.teacher_logits * directions).sum(1)
         return maths.input_gradient(projected, self._x, create_graph=self._trained)
 
@@ -375,7 +375,7 @@ class Signals:
         return Peaks(pixels, layers, teachers_own=not self._is_student)
 
     def attention_gradient(self, layer: str, size: tuple[int, int], pixel: Tensor | None = None) -> Tensor:
-        """The gradient by the inputs of the attention in one layer of this network at one pixel a sample, B×D.
+        """The input gradient of the attention in one layer of this network at one pixel per sample, B×D.
 
         ``pixel``: B indices into the flattened map of ``size``; by default those of the largest attention.
         """
@@ -385,7 +385,7 @@ class Signals:
         return maths.input_gradient(value, self._x, create_graph=self._trained)
 
     def attention_jacobian(self, peaks: Peaks) -> list[Tensor]:
-        """Gradients by the inputs of the attention at the given pixels, B×D for each matched layer."""
+        """Input gradients of the attention at the given pixels, B×D for each matched layer."""
         at = zip(self._setting.select(peaks.layers), peaks.pixels, strict=True)
         return [self.attention_gradient(self._layer(pair), pair.size, pixel) for pair, pixel in at]
 

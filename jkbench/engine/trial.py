@@ -114,7 +114,7 @@ def _trained_and_scored(ready: Ready) -> Generator[None, None, tuple[dict[str, f
     ready.check_unchanged()
     environment.trim()  # memory that training took: scoring has other shapes
     if loop.trace.steps != len(loop):
-        raise Breach("fit", f"fit() took {loop.trace.steps} steps, and the budget is {len(loop)}: {TRAINING}")
+        raise Breach("fit", f"fit() took {loop.trace.steps} steps, but the budget is {len(loop)}: {TRAINING}")
     if not all(bool(value.isfinite().all()) for value in ready.deployed.state_dict().values()):
         raise Diverged("the weights are not finite after the last step")
     noise, draws = task.evaluation.noise, task.evaluation.noise_draws

@@ -114,7 +114,7 @@ def check_budget(plan: Plan) -> None:
         names = ",".join(sorted({trial.row.plugin.name for trial in unknown_cost}))
         regimes = ",".join(dict.fromkeys(str(trial.shots) for trial in unknown_cost))
         hint = f"jkbench profile --task {plan.task.name} --methods {names} --shots {regimes} --keep"
-        raise UserError(f"{plan.task.name}: the cost of a step is not known of {names}", hint)
+        raise UserError(f"{plan.task.name}: the cost of a step is unknown for {names}", hint)
 
 
 def check(planned: Planned, executor: str = backends.DEFAULT) -> str:

@@ -212,7 +212,7 @@ def _tried(
     records = tuning.planned.store.read(plan.task.name).records
     lost = [trial.name for trial in plan.trials if trial.id not in records or records[trial.id].status not in FINAL]
     if lost:
-        raise UserError(f"{len(lost)} trials have no result, so nothing is chosen: {lost[0]}", "the same command again")
+        raise UserError(f"{len(lost)} trials have no result, so nothing is chosen: {lost[0]}", "run the command again")
     found: dict[str, list[Tried]] = {}
     for row in plan.rows:
         groups = {

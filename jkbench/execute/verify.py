@@ -92,8 +92,8 @@ def verify(folder: Path, index: Index, wanted: Wanted, resources: Resources, sho
         for record, known in random.sample(able, min(wanted.sample, len(able))):
             repeat = repeated(folder, record, known, resources, wanted.tolerance, show)
             found.repeats.append(repeat)
-            found.faults += [_fault(record, f"run again: {what}") for what in repeat.faults]
-        found.counts["run again"] = len(found.repeats)
+            found.faults += [_fault(record, f"trained again: {what}") for what in repeat.faults]
+        found.counts["trained again"] = len(found.repeats)
     return found
 
 
@@ -108,19 +108,19 @@ def _verify_task(
         task = recorded_tasks.load(name, store.folder)
         known = Known.of(task, index, store.folder)
     except UserError as error:
-        found.faults.append(Fault(name, f"its records cannot be held against their task: {error.message}"))
+        found.faults.append(Fault(name, f"cannot check its records against their task: {error.message}"))
         return []
     for record in records:
         found.faults += [_fault(record, what) for what in audit.faults(record, known)]
     found.faults += [Fault(name, what) for what in _among(task, index, loaded, store)]
-    found.counts["held against their schema and bounds"] += len(records)
+    found.counts["checked against their schema and bounds"] += len(records)
     current = [record for record in records if record.protocol == task.protocol]
     if stale := len(records) - len(current):
-        found.skipped.append(f"{name}: {stale} records of an earlier protocol are held against themselves alone")
+        found.skipped.append(f"{name}: {stale} records of an earlier protocol are not checked against the task")
     if wanted.level == "schema" or not current:
         return []
     if absent := work.absent(task, known.datasets):
-        found.skipped.append(f"{name}: not scored again: the images of {' and '.join(absent)} are not here")
+        found.skipped.append(f"{name}: not scored again: the images of {' and '.join(absent)} are missing")
         return []
     by_id = {record.id: record for record in current}
     told = workers.call(work.rescore, task, known.datasets, store.folder, current)
@@ -135,7 +135,7 @@ def _fault(record: Record, what: str) -> Fault:
 
 
 def _wanted(loaded: RecordSet[Record], task: str, lacking: Path | None) -> list[Record]:
-    """The records of a task, or those that another folder does not have just so."""
+    """The records of a task, or those that another folder lacks or has with other content."""
     records = [*loaded.records.values(), *loaded.repeats]
     held = Store(lacking).read(task).records if lacking is not None else {}
     return [r for r in records if r.id not in held or encode(held[r.id]) != encode(r)]
@@ -157,7 +157,7 @@ def _networks(folder: Path) -> Iterator[Fault]:
         if told is None or not weights.is_whole(file):
             yield Fault("", f"the network in {file} is damaged")
         elif not file.stem.endswith(f"-{hashing.of_value(told.recipe)}"):
-            yield Fault("", f"the network in {file} is of another recipe than its name says")
+            yield Fault("", f"the network in {file} does not have the recipe in its name")
 
 
 def of_id(folder: Path, index: Index, trial: str) -> tuple[Record, Known]:

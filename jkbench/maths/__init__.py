@@ -1,4 +1,4 @@
-"""The mathematics, as pure tensor functions: Jacobians of outputs by inputs, attention, distances and losses.
+"""The mathematics, as pure tensor functions: input Jacobians, attention, distances and losses.
 
 Sums run over classes, pixels and channels; the mean runs over the batch and over nothing else.
 """

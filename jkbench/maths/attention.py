@@ -20,7 +20,7 @@ def attention_map(features: Tensor) -> Tensor:
 def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     """‖A_T/‖A_T‖ − A_S/‖A_S‖‖ of flattened maps, each B×h×w of one size → scalar, mean over the batch.
 
-    Raises ValueError where the sizes differ: they are resized by the task's explicit choice, or not matched.
+    Raises ValueError if the sizes differ: maps are resized only if the task says so.
     """
     if student_map.shape != teacher_map.shape:
         raise ValueError(f"attention maps differ in size: {tuple(student_map.shape)} and {tuple(teacher_map.shape)}")
@@ -28,7 +28,7 @@ def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 
 def attention_peak(teacher_map: Tensor) -> Tensor:
-    """The pixel where the teacher looks most: B×h×w → B, indices into the flattened map. The student takes the same."""
+    """The pixel of largest attention: B×h×w → B, indices into the flattened map. The student uses the teacher's."""
     return teacher_map.detach().flatten(1).argmax(1)
 
 
@@ -40,8 +40,8 @@ def attention_at(attention: Tensor, pixel: Tensor) -> Tensor:
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
     """ReLU(Σ_c w_c F_c) of an image's class: features B×C×h×w, rows of the head B×C → B×h×w.
 
-    Below global average pooling and a linear head it is Grad-CAM times h·w, without its backward pass (Selvaraju et al.
-    2017, section 3.1). Raises ValueError where the head reads other features.
+    With global average pooling and a linear head it is Grad-CAM times h·w, without its backward pass (Selvaraju et al.
+    2017, section 3.1). Raises ValueError if the head reads other features.
     """
     if features.shape[1] != weights.shape[1]:
         raise ValueError(f"the head reads {weights.shape[1]} features, and the map has {features.shape[1]} channels")

@@ -10,7 +10,7 @@ from torch.nn import functional
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """KL(p_T ‖ p_S) with p = softmax(z / τ): B×k twice → scalar, a sum over classes and the mean over the batch.
 
-    Times τ² its gradient stays of one size as τ grows (Hinton, Vinyals & Dean 2014, section 2.1).
+    Multiplied by τ², its gradient keeps its scale as τ grows (Hinton, Vinyals & Dean 2014, section 2.1).
     """
     student, teacher = (functional.log_softmax(z / temperature, 1) for z in (student_logits, teacher_logits))
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True)

@@ -1,4 +1,4 @@
-"""Jacobians of a network's outputs by its inputs.
+"""Jacobians of a network's outputs with respect to its inputs.
 
 Shapes: x is B×…, D values an image; outputs are B×k; rows B×R are indices into the k outputs; a Jacobian is
 B×R×D. Every function works on a graph that already exists: run the network on an ``x`` that requires grad, then ask.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def input_gradient(values: Tensor, x: Tensor, create_graph: bool) -> Tensor:
-    """The gradient of one number per sample by that sample's input: values B, x B×… → B×D.
+    """The gradient of one number per sample with respect to its input: values B, x B×… → B×D.
 
     A value that does not depend on ``x`` has gradient zero. Raises RuntimeError where ``x`` does not require grad.
     """
@@ -38,8 +38,8 @@ def input_gradient(values: Tensor, x: Tensor, create_graph: bool) -> Tensor:
 
 
 def jacobian_rows(outputs: Tensor, x: Tensor, rows: Tensor, create_graph: bool) -> Tensor:
-    """Rows of the Jacobian, each sample's own: outputs B×k, x B×…, rows B×R → B×R×D. One backward pass a column of
-    ``rows``.
+    """Rows of the Jacobian, each sample's own: outputs B×k, x B×…, rows B×R → B×R×D. One backward pass per
+    column of ``rows``.
 
     ``gather`` picks entry (b, rows[b, r]); setting ``grad_output[:, y] = 1`` with a batch of labels would set all
     those columns for every sample.
@@ -86,7 +86,7 @@ def top_rows(teacher_logits: Tensor, count: int) -> Tensor:
 
 
 def random_directions(count: int, dimension: int, generator: torch.Generator) -> Tensor:
-    """Directions uniform on the unit sphere of R^dimension, count×dimension, on the generator's device.
+    """Uniform random directions on the unit sphere of R^dimension, count×dimension, on the generator's device.
 
     E[v vᵀ] = I/k, so that k·‖∇⟨v, T − S⟩‖² has the full match sum_i ‖∇T_i − ∇S_i‖² as its mean.
     """

@@ -59,7 +59,7 @@ def distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def normalised(values: Tensor) -> Tensor:
-    """Values over their norm along the last axis: …×D → …×D.
+    """Values divided by their norm along the last axis: …×D → …×D.
 
     Where the norm vanishes (a dead unit) the result and its derivatives are zero, never NaN.
     """

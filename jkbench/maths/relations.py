@@ -14,7 +14,7 @@ from jkbench.maths.losses import alike, normalised
 
 
 def similarity(features: Tensor) -> Tensor:
-    """Gram matrix of the flattened features, each row over its norm: B×… → B×B. A zero row stays zero.
+    """Gram matrix of the flattened features, each row divided by its norm: B×… → B×B. A zero row stays zero.
 
     Source: Tung & Mori 2019, equations 1 and 2.
     """
@@ -23,7 +23,7 @@ def similarity(features: Tensor) -> Tensor:
 
 
 def relative_distances(embeddings: Tensor) -> Tensor:
-    """Distances of all pairs over their mean, that of pairs which differ: B×d → B×B.
+    """Distances of all pairs, divided by the mean over pairs that differ: B×d → B×B.
 
     Coincident images have distance and gradient zero. Source: Park et al. 2019, equations 4 and 5.
     """
@@ -33,7 +33,7 @@ def relative_distances(embeddings: Tensor) -> Tensor:
 
 
 def angles(embeddings: Tensor) -> Tensor:
-    """Cosine of the angle at image i between j and k: B×d → B×B×B, zero where i coincides with j or k.
+    """Cosine of the angle at image i between j and k: B×d → B×B×B; zero if i coincides with j or k.
 
     From the Gram matrix: ⟨e_j − e_i, e_k − e_i⟩ = G_jk − G_ij − G_ik + G_ii. No tensor has B²·d numbers.
     Source: Park et al. 2019, equation 7.
@@ -80,5 +80,5 @@ def _distances(rows: Tensor) -> Tensor:
 
 def _relatable(features: Tensor) -> Tensor:
     if len(features) < 2:
-        raise UserError("one image a batch has no relations", "take a larger batch in the task's [student.training]")
+        raise UserError("a batch of one image has no relations", "take a larger batch in the task's [student.training]")
     return features.flatten(1)

@@ -4,7 +4,7 @@ In train mode a batch norm divides each sample by statistics of the whole batch,
 on every sample's input, and the gradient of a sum of logits is not a per-sample Jacobian. A task chooses one of:
 
 * ``per-sample`` (`recorded_inputs`, `statistics_of`): the batch's statistics, constant in the inputs but not in the
-  weights. A per-sample Jacobian of the function that train mode computes, with the full gradient by the weights.
+  weights. A per-sample Jacobian of the function that train mode computes, with its full weight gradient.
   (`jkbench.models.replay` computes the same in half the time.)
 * ``batch``, ``running``, ``constant`` (`batch_norm_statistics`): its docstring says what each leaves out.
 """

@@ -17,7 +17,7 @@ _AXES = {"per_class": "training images per class", "noise_std": "standard deviat
 def says(page: Reproduction) -> str:
     """What the figure shows, for those who do not see it."""
     whose = "published (dashed, without intervals) and measured" if page.known else "measured"
-    return f"Differences of rows in points, {whose} with 95 % intervals, one panel a difference"
+    return f"Differences of rows in points, {whose} with 95 % intervals, one panel per difference"
 
 
 def pairs(page: Reproduction) -> list[tuple[str, str]]:

@@ -167,7 +167,7 @@ def _explained(page: Reproduction) -> Sequence[Words]:
             "is above or below where one more run of ours would fall (95 % prediction interval); else *holds* if our "
             "interval excludes zero, *not resolved* if it does not."
         ),
-        "This takes each published difference for one paired run with our variance, which the paper does not say. In a "
-        "prediction interval the variances of all differences are drawn towards their mean. Each difference is "
+        "This assumes that each published difference is one paired run with our variance; the paper does not say so. "
+        "In a prediction interval the variances of all differences are drawn towards their mean. Each difference is "
         "judged by itself, without adjustment for their number.",
     ]  # fmt: skip

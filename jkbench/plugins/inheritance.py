@@ -32,7 +32,7 @@ def lineage(tree: ast.Module, base: str, home: str) -> list[ast.ClassDef]:
         raise Unreadable(1, f"defines no class derived from {base}: derive one from jkbench.{base}")
     if len(leaves) > 1:
         names = ", ".join(f"{leaf.__name__} (line {nodes[leaf].lineno})" for leaf in leaves)
-        told = f"{names} derive from {base}, none from another: leave one of them in this file"
+        told = f"{names} all derive from {base}: keep one of them in this file"
         raise Unreadable(nodes[leaves[1]].lineno, told)
     return [nodes[each] for each in leaves[0].__mro__ if each in nodes]
 

@@ -41,7 +41,7 @@ class Method(BaseModel):
     """One way of transferring knowledge. Its annotated fields are its parameters.
 
     The engine owns data, seeds, budget, optimiser, caching and evaluation; a method owns its loss. Signals are
-    lazy: what a loss does not ask for is never computed. A method never sees test images.
+    lazy: what a loss does not read is never computed. A method never sees test images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -51,20 +51,20 @@ class Method(BaseModel):
     tasks: ClassVar[set[str]] = {"distillation", "transfer"}
     """Kinds of task it is defined on: distillation, transfer, robustness."""
     elsewhere: ClassVar[Mapping[str, str]] = {}
-    """Why it is not defined on a kind of task, ``{"transfer": "why"}``: the sentence that a user reads."""
+    """Why it is not defined on a kind of task, ``{"transfer": "why"}``, in a sentence for the user."""
     reference: ClassVar[bool] = False
     """Whether it is an upper reference: it sees more data than the rest, is shown apart and is never ranked."""
     unit: ClassVar[str] = "ce"
-    """The weight that tuning leaves alone: the others are relative to it (Adam's steps ignore the loss's scale)."""
+    """The weight that is never tuned: the others are relative to it (Adam's steps ignore the loss's scale)."""
     separate_head: ClassVar[bool] = False
-    """Whether the student has a separate head for the teacher's outputs even where both share their labels."""
+    """Whether the student has a separate head for the teacher's outputs even if both share their labels."""
 
     starts_pretrained: ClassVar[bool] = False
     """Whether its `initial` needs a student trained on what the teacher saw; it is skipped where a task has none.
 
-    Without `reference`, it is of the fine-tuning family: ranked in a block of its own."""
+    Without `reference`, it belongs to the fine-tuning family, which is ranked separately."""
     ranges: ClassVar[Mapping[str, tuple[float, float] | tuple[float, float, str] | None]] = {}
-    """Where a parameter is tuned, (lowest, highest), on a log scale; (lowest, highest, "linear"); or None: never."""
+    """A parameter's search range: (lowest, highest) on a log scale; (lowest, highest, "linear"); None: never tuned."""
     auxiliary: ClassVar[set[str]] = set()
     """Terms that train only the method's own modules."""
     delayed: ClassVar[set[str]] = set()
@@ -77,7 +77,7 @@ class Method(BaseModel):
     def inputs(self, batch: Batch) -> Shown:
         """What both networks see, B×C×H×W. By default the images; draw noise from ``batch.noise`` alone.
 
-        Of two values, the second is for the loss, as ``batch.extra``."""
+        A second value reaches the loss as ``batch.extra``."""
         return batch.x
 
     def modules(self, student: Signals, teacher: Signals | None) -> Mapping[str, nn.Module]:
@@ -93,9 +93,9 @@ class Method(BaseModel):
         return student
 
     def initial(self, start: Start) -> Mapping[str, Tensor]:
-        """The student's initial weights: ``start.state`` unless the method is about another start."""
+        """The student's initial weights: ``start.state`` unless the method starts elsewhere."""
         return start.state
 
     def fit(self, loop: Loop) -> None:
-        """The whole training, one step a batch: ``for batch, student, teacher in loop: loop.step(terms)``."""
+        """The whole training, one step per batch: ``for batch, student, teacher in loop: loop.step(terms)``."""
         loop.train(self.loss)

@@ -128,10 +128,10 @@ def _identity(record: Record, known: Known) -> Iterator[str]:
     if plugin is None:
         return
     if record.reference != plugin.reference:
-        yield f"it says reference = {record.reference}, its method {plugin.reference}"
+        yield f"it says reference = {record.reference}, its method says {plugin.reference}"
     try:
         if parameters.validate(plugin, record.parameters) != record.parameters:
-            yield "its parameters are not all that its method has"
+            yield "it lacks parameters of its method"
     except UserError as error:
         yield error.message
 
@@ -140,11 +140,11 @@ def _of_task(record: Record, known: Known) -> Iterator[str]:
     """Whether images and budget are those of the task."""
     task, data, cost = known.task, record.data, record.cost
     if record.task_version != task.version:
-        yield f"it is of version {record.task_version} of the task, whose protocol is that of version {task.version}"
+        yield f"it names version {record.task_version} of the task, but its protocol is that of version {task.version}"
     if data is None or cost is None:
         return
     if data.dataset != task.target.dataset:
-        yield f"its images are of {data.dataset}, the task's of {task.target.dataset}"
+        yield f"its images are from {data.dataset}, the task's from {task.target.dataset}"
     if record.shots != FULL and data.train_images != record.shots * data.classes:
         yield f"it was trained on {data.train_images} images, not on {record.shots} of each of {data.classes} classes"
     budget = task.student.training.length(data.train_images)
@@ -156,7 +156,9 @@ def _teacher(record: Record, known: Known) -> Iterator[str]:
     """Whether its teacher, and the network that it started from, are those of the task."""
     made, stored, used = known.recipes.get("teacher"), known.networks.get("teacher"), record.teacher
     if (used is None) != (made is None) and record.status == "ok":
-        yield "it names a teacher, the task has none" if made is None else "it names no teacher, the task has one"
+        yield (
+            "it names a teacher, but the task has none" if made is None else "it names no teacher, but the task has one"
+        )
     if used is not None and made is not None:
         yield from _differ("teacher's", "recipe", used.recipe, made.hash)
         yield from _differ("teacher's", "architecture", used.architecture, made.architecture)

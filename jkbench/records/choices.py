@@ -91,11 +91,11 @@ class Choices(OfTask):
         fixed = sorted(name for name, tuned in self.methods.items() if not tuned.ranges)
         scope = "one choice for all regimes" if self.per == "task" else "a choice for each regime"
         text = (
-            "The first configuration is the method's own; the others set all its tunable parameters at once, drawn in "
-            "the declared ranges, the last third in ranges that are widened where the best lay at an edge. A parameter "
-            "of the same name has the same draws in every method. The best has the highest mean accuracy on validation "
+            "The first configuration is the method's own. The others set all tunable parameters at once, drawn from "
+            "the declared ranges; for the last third, ranges are widened where the best lay at an edge. Parameters of "
+            "the same name have the same draws in every method. The best has the highest mean accuracy on validation "
             f"images, at {per_class(*self.shots)}, over seeds {', '.join(map(str, self.seeds))}, which no table uses: "
-            f"{scope}; ties go to the default, then to the smaller."
+            f"{scope}. Ties go to the default, then to the smaller value."
         )
         return text + (f" Nothing to tune: {', '.join(f'`{name}`' for name in fixed)}." if fixed else "")
 

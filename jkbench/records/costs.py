@@ -28,14 +28,14 @@ class StepRatio(Portion):
     """One method in one regime. ``code``: of the plugin that was measured."""
 
     code: str
-    ratio: Ratio = Field(description="to a step of cross-entropy")
+    ratio: Ratio = Field(description="relative to a step of cross-entropy")
     machine: str
 
 
 class RegimeCosts(Portion):
     """One number of images per class."""
 
-    dearest: Ratio = Field(description="the largest ratio of the first measurement: what all get the time of")
+    dearest: Ratio = Field(description="the largest ratio of the first measurement: its time is every method's budget")
     methods: dict[str, StepRatio]
 
 

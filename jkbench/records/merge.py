@@ -94,7 +94,7 @@ def _same_teachers(task: str, theirs: Store, ours: Store, home: Path) -> None:
         weights = kept.weights if kept else known.setdefault(record.teacher.recipe, record.teacher.weights)
         if record.teacher.weights != weights:
             raise UserError(
-                f"{theirs.folder}: the records of {task} learned from another teacher "
+                f"{theirs.folder}: the records of {task} come from another teacher "
                 f"(weights {record.teacher.weights}) than those here ({weights})",
                 "use another leaderboard folder: a table has one teacher",
             )

@@ -73,7 +73,7 @@ class TeacherUsed(_Part):
     """The network that the student learned from."""
 
     recipe: str = Field(description="hash of architecture, training, data and seed")
-    weights: str = Field(description="hash of the trained weights: equal means the very same teacher")
+    weights: str = Field(description="hash of the trained weights: equal hashes mean the same teacher")
     architecture: str
     accuracy: Share | None = Field(
         description="share of test images of its own classes that it labels correctly; None where it is pre-trained"

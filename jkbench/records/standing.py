@@ -29,12 +29,10 @@ class Standing:
         return len(self.plan.trials) - len(self.missing)
 
     def in_words(self) -> str:
-        """``digits: 8 trials, 3 are there, 5 to run (2 of them failed before)``."""
-        notes = {"failed before": self.failed_before, "are of another teacher or start": self.of_others}
+        """``digits: 8 trials, 3 done, 5 to run (2 of them failed before)``."""
+        notes = {"failed before": self.failed_before, "from another teacher or start": self.of_others}
         parts = ", ".join(f"{count} of them {what}" for what, count in notes.items() if count)
-        text = (
-            f"{self.plan.task.name}: {len(self.plan.trials)} trials, {self.done} are there, {len(self.missing)} to run"
-        )
+        text = f"{self.plan.task.name}: {len(self.plan.trials)} trials, {self.done} done, {len(self.missing)} to run"
         return text + (f" ({parts})" if parts else "")
 
 

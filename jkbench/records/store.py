@@ -298,7 +298,7 @@ def _strangers(folder: Path, task: str) -> list[tuple[Path, int, str]]:
     """JSON that lies where no record is looked for."""
     canonical = (path for path in (folder / "records" / task).glob("*") if path.suffix == ".json")
     loose = (path for path in (folder / "inflight" / task).glob("*.json*") if path.is_file())
-    return [(path, 0, "is not a place for records, and is not read") for path in sorted([*canonical, *loose])]
+    return [(path, 0, "is not a place for records; skipping it") for path in sorted([*canonical, *loose])]
 
 
 def _read_lines(path: Path, loaded: RecordSet[R], kind: type[R]) -> int:

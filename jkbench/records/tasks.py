@@ -45,7 +45,7 @@ def planned(
     task = tasks.parse(path, text, "--set" if settings else str(path))
     stored = folder / "tasks" / path.name
     if settings and stored.is_file() and tasks.load(str(stored)).protocol != task.protocol:
-        raise UserError(f"{stored} is another task of that name", "give another --leaderboard")
+        raise UserError(f"{stored} is a different task with this name", "give another --leaderboard")
     return task, text
 
 
@@ -65,10 +65,10 @@ def check_stored(name: str, folder: Path) -> None:
         return
     if path.stem in tasks.builtin():
         if path.resolve() != tasks.builtin()[path.stem].resolve():
-            raise UserError(f"{name}: the suite has a task {path.stem!r} of its own", "give the task another name")
+            raise UserError(f"{name}: the suite already has a task {path.stem!r}", "give the task another name")
         return
     if stored.is_file() and tasks.load(str(stored)).protocol != tasks.load(name).protocol:
         raise UserError(
-            f"{name} differs from {stored}, which the records of {path.stem!r} were made with",
-            "give the changed task another name or another --leaderboard: one protocol a table",
+            f"{name} differs from {stored}, with which the records of {path.stem!r} were made",
+            "give the changed task another name or another --leaderboard: one protocol per table",
         )

@@ -49,8 +49,8 @@ def left_out(page: Page) -> str:
     if len(shown) == count:
         return ""
     return (
-        f"The figure shows {len(shown)} of the {count} rows: those run in the most regimes, and among these first the "
-        "rows with the task's own parameters, then the best of the others. The tables show all rows."
+        f"The figure shows {len(shown)} of the {count} rows: those run in the most regimes, preferring the task's "
+        "own parameters, then the best. The tables show all rows."
     )
 
 

@@ -84,9 +84,9 @@ def section(every: Sequence[Scored]) -> Section | None:
     note = (
         f"Rows that {listed(found)} share, with the parameters of the task files, which were not tuned alike. Regimes "
         "and tasks of one data set are one family. Ranks within a data set: ± 95 % over seeds. Ahead of another row: "
-        "probability of improvement, at one seed of one regime, on another row of this table; ties count half. "
-        "Interquartile mean: of the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets "
-        f"ranks over them that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; "
+        "probability of improvement on another row of this table, at one seed of one regime; ties count half. "
+        "Interquartile mean: of the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets, "
+        f"mean ranks that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; "
         f"Friedman: p = {difference.p:.2g})."
     )
     said = "Mean ranks over data sets; a bar joins methods that cannot be told apart"
@@ -114,5 +114,5 @@ def draw(rows: Sequence[str], found: CriticalDifference) -> Figure:
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
     panel.margins(x=0.2)
-    panel.set_xlabel(f"mean rank over data sets; told apart from a difference of {found.difference:.2f}")
+    panel.set_xlabel(f"mean rank over data sets (critical difference {found.difference:.2f})")
     return figure

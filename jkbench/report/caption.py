@@ -39,9 +39,7 @@ def protocol(task: Task, grid: Grid, chosen: Collection[str] = ()) -> list[str]:
     ]
     never = [label for label in grid.labels if label not in {*chosen, *_rows_of(task)}]
     if never:
-        sentences.append(
-            f"Not tuned, with their method's defaults or what their names say: {listed(never, most=None)}."
-        )
+        sentences.append(f"Not tuned (method's defaults, or parameters in the row's name): {listed(never, most=None)}.")
     return sentences
 
 
@@ -115,11 +113,11 @@ def _matched(matching: Matching) -> str:
     """Which layers attention maps and Jacobians are compared at."""
     if matching.layers is None:
         return (
-            "Attention is matched where both networks have maps of one size, at the deepest layers of each size; "
-            "depths are numbered from the largest maps."
+            "Attention is matched at the deepest layers of each map size that both networks have; depths are numbered "
+            "from the largest maps."
         )
     pairs = ", ".join(f"{code(mine)} with {code(other)}" for mine, other in matching.layers)
-    resized = "; where sizes differ, maps are averaged down to the smaller" if matching.resize else ""
+    resized = "; if sizes differ, the larger map is average-pooled" if matching.resize else ""
     return f"Attention is matched at the student's {pairs} of the teacher{resized}."
 
 
@@ -137,8 +135,8 @@ _EQUAL = {
     None: "Equal budget: at a seed all methods get the same images, initial student weights, order of batches and "
     "steps.",
     "time": "Equal time: at a seed all methods get the same images, initial student weights and order of batches, and "
-    "as many steps as fit into the time that the dearest of the methods profiled first takes for these; costs were "
-    "measured in turns on one machine.",
+    "as many steps as fit into the time of the most expensive method profiled first; costs were measured in turns on "
+    "one machine.",
 }
 
 

@@ -26,7 +26,7 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
     kept, reasons = list(records), []
     same = [record for record in kept if record.protocol == task.protocol]
     if len(same) < len(kept):
-        reasons.append(f"{plural(len(kept) - len(same), 'record')} of another protocol left out")
+        reasons.append(f"{plural(len(kept) - len(same), 'record')} left out: another protocol")
     kept = same
     parts: list[tuple[str, Callable[[Record], str | None]]] = [
         ("images (content hash)", lambda r: r.data.content if r.data else None),
@@ -37,11 +37,11 @@ def one_protocol(task: Task, records: Iterable[Record]) -> tuple[list[Record], l
         same = [record for record in kept if read(record) in (None, common)]
         if len(same) < len(kept):
             gone = plural(len(kept) - len(same), "record")
-            reasons.append(f"{gone} with other {what} than `{common}`, which most have, left out")
+            reasons.append(f"{gone} left out: other {what} than `{common}`, which most have")
         kept = same
     single = {(r.label, r.shots, r.seed): r for r in sorted(kept, key=lambda r: (r.created, r.id))}
     if len(single) < len(kept):
-        reasons.append(f"{plural(len(kept) - len(single), 'record')} of trials that have a newer one left out")
+        reasons.append(f"{plural(len(kept) - len(single), 'record')} left out: superseded by newer ones")
     return sorted(single.values(), key=lambda r: r.sort_key), reasons
 
 

@@ -165,7 +165,7 @@ def _notes(page: Page) -> list[str]:
     partly = any(rank.half_width is None and rank.n > 1 for rank in grid.ranks.values())
     notes.append(
         f"Rows are sorted by their mean rank over {over}"
-        + ("; one that lacks some, by those it has." if partly else ".")
+        + ("; a row that lacks some, by those it has." if partly else ".")
     )
     if any(ties.short for ties in page.ties.values()):
         notes.append(
@@ -190,7 +190,7 @@ def _cost_notes(page: Page) -> list[str]:
     where = "in the table's regime" if grid.main[0].shots is not None else f"at {per_class(regimes[0])}"
     notes = [f"Costs are medians over finished trials {where}; seconds are those of training, without evaluation."]
     if any(price.deployed_parameters for price in found):
-        notes.append("“Deployed”: another network than the student is scored, of that many parameters.")
+        notes.append("“Deployed”: a network of that many parameters is scored instead of the student.")
     if all(price.alone for price in found):
         notes.append("Trials were timed one at a time; other load on the machine is unknown.")
     else:
@@ -233,8 +233,8 @@ def gain_notes(task: Task, grid: Grid, gains: dict[tuple[str, Column], analysis.
     )
     if any(gain.both is not None for gain in gains.values()):
         notes.append(
-            "Intervals and p over seeds hold for these very test images, intervals over seeds and images for others of "
-            "the same kind too (crossed random effects)."
+            "Intervals and p over seeds hold for these test images only; intervals over seeds and images also for "
+            "others of the same kind (crossed random effects)."
         )
     return notes
 
@@ -259,8 +259,7 @@ def resolution(grid: Grid) -> list[str]:
     return [
         *sentences,
         f"Smaller gaps to the best row may go undetected. By the rule of the bold cells, for {_span(rows)} rows and "
-        f"{_span(seeds)} seeds; the standard deviation of paired differences is that of all pairs of rows, estimated "
-        "from these seeds.",
+        f"{_span(seeds)} seeds, with the standard deviation of paired differences over all pairs of rows.",
     ]
 
 

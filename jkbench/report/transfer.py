@@ -236,7 +236,7 @@ def _drift_tables(grid: Grid) -> list[Table]:
         "row that does not train it shows the value of an untrained head"
     )
     if grid.apart:
-        start += f"; {listed(grid.apart)} started from weights trained on the source, and shows what is left"
+        start += f"; {listed(grid.apart)} started from weights trained on the source, and shows how much of it is left"
     tables = [
         ("source_distance", "Distance of the source head from the teacher's logits: sum of squares, mean over images",
          1.0, f"{start}."),
@@ -247,7 +247,7 @@ def _drift_tables(grid: Grid) -> list[Table]:
         if metric in grid.metrics:
             block = along_shots(grid, metric)
             missing = any(not grid.cell(label, column).values for label in grid.labels for column in block.columns)
-            notes = [*([note] if note else []), *([f"{DASH}: no record holds it."] if missing else [])]
+            notes = [*([note] if note else []), *([f"{DASH}: no record has it."] if missing else [])]
             made = plain_table(grid, block, title, metric.replace("_", "-"), scale, 2)
             found.append(replace(made, notes=tuple(notes)))
     return found

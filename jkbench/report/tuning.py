@@ -25,9 +25,9 @@ def section(choices: Choices) -> Section:
     regimes = per_class(*choices.shots)
     over = f"mean over {regimes} and {len(choices.seeds)} seeds"
     notes = [
-        f"Validation accuracy in %, {over}: the best of n configurations that is to be expected, n drawn with "
-        f"replacement from those that were tried (Dodge et al. 2019). Default is the method's own configuration. "
-        f"A method without this many configurations has “{DASH}”; one without a parameter has a single one.",
+        f"Expected validation accuracy in %, {over}, of the best of n configurations drawn with replacement from those "
+        f"tried (Dodge et al. 2019). Default is the method's own configuration. “{DASH}”: fewer than n configurations; "
+        "a method without parameters has one.",
     ]
     heads: list[str | Head] = ["method", "default", *(f"n = {n}" for n in counts)]
     chosen: list[str | Head] = [

@@ -88,7 +88,7 @@ def sentence(found: Versus, first: str, second: str) -> str:
     ahead, behind = (first, second) if found.seeds.mean >= 0 else (second, first)
     gap, one_run = abs(100 * found.seeds.mean), found.seeds.half_width is None
     if one_run:
-        return f"{found.where}: one seed in common tells nothing."
+        return f"{found.where}: one seed in common is too few."
     words = f"{code(ahead)} is {gap:.2f} points ahead of {code(behind)}"
     if not _excludes_zero(found.seeds):
         more = f"about {found.settled_by:,} seeds would settle a gap of {gap:.2f} points" if found.settled_by else ""
@@ -116,9 +116,9 @@ def blocks(every: Sequence[Versus], first: str, second: str) -> list[Block]:
         ])  # fmt: skip
     heads = ["where", "over seeds", "over seeds and images", "n", "right alone", "McNemar", "seeds to settle"]
     notes = [
-        "Points of accuracy, ± half-width of 95 % intervals, each by itself. Over seeds: these very test images. Right "
-        f"alone: predictions that {code(first)} / {code(second)} alone has right; McNemar's test is on these networks. "
-        "Seeds to settle: for 80 % power, if the gap is the measured one."
+        "Points of accuracy, ± half-width of 95 % intervals, unadjusted. Over seeds: on these test images only. Right "
+        f"alone: predictions that only {code(first)} / only {code(second)} has right; McNemar's test holds for these "
+        "networks. Seeds to settle: for 80 % power, if the gap is the measured one."
     ]
     sentences: list[Block] = [sentence(found, first, second) for found in every]
     return [*sentences, table(heads, rows, f"{code(first)} − {code(second)}", notes), *_overall(every, first)]
@@ -181,7 +181,8 @@ def plans(chosen: Chosen, delta: float) -> Table:
         )
     heads = ["regime", "deviation", "seeds now", "found with these", f"seeds for {delta:g}: two rows", "all rows"]
     note = (
-        "Points of accuracy, 80 % power at 5 %, by the rule of the bold cells. Deviation: of paired differences, over "
-        "all pairs of rows. never: the difference is one test image or less, or needs more than 10,000 seeds."
+        "Points of accuracy, 80 % power at 5 %, by the rule of the bold cells. Deviation: the standard deviation of "
+        "paired differences, over all pairs of rows. Never: the difference is one test image or less, or needs more "
+        "than 10,000 seeds."
     )
     return table(heads, [list(map(Entry, row)) for row in rows], f"Seeds that {chosen.task.name} needs", [note])

@@ -74,9 +74,11 @@ class Augmentation(_Model):
     """A new random view of every image at every step: the same for all methods, for student and teacher."""
 
     flip: bool = Field(default=False, description="left and right exchanged for half of the images")
-    shift: int = Field(default=0, ge=0, description="moved by up to so many pixels each way; the edge is filled with 0")
+    shift: int = Field(
+        default=0, ge=0, description="shifted by up to this many pixels each way; the edge is filled with 0"
+    )
     zoom: tuple[float, float] | None = Field(
-        default=None, description="a square crop of this share of the area, between the two, resized to the whole"
+        default=None, description="a square crop whose share of the area lies between these two, resized to full size"
     )
 
     @model_validator(mode="after")
@@ -103,9 +105,9 @@ class Training(_Model):
     learning_rate: float = Field(gt=0)
     steps: int | None = Field(default=None, ge=1, description="length in optimiser steps; alternatively give epochs")
     epochs: int | None = Field(default=None, ge=1)
-    drop_at: int | None = Field(default=None, ge=1, description="step (or epoch) of the one drop of the rate")
+    drop_at: int | None = Field(default=None, ge=1, description="step (or epoch) at which the learning rate drops")
     drop_factor: float = Field(default=0.1, gt=0, le=1)
-    batch: int = Field(ge=2, description="images a step; a smaller regime is one batch")
+    batch: int = Field(ge=2, description="images per step; a smaller regime is one batch")
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
     augment: Augmentation | None = None
@@ -252,8 +254,8 @@ class Task(_Model):
     )
     budget: Literal["time"] | None = Field(
         default=None,
-        description="time: the dearest method takes the training's steps, every other as many as fit into the same "
-        "time by the costs that `jkbench profile --keep` measured. By default all take the same steps",
+        description="time: the most expensive method takes the training's steps, every other as many as fit into the "
+        "same time, by the costs that `jkbench profile --keep` measured. By default all take the same steps",
     )
     precision: Precision = Field(
         default="float32",
@@ -379,7 +381,9 @@ def parse(path: Path, text: str, where: str = "") -> Task:
                 problems.add(problem)
         raise
     if task.name != path.stem:
-        raise UserError(f"{path}: the file's task is named {task.name!r}", "give the file and the task the same name")
+        raise UserError(
+            f"{path}: the task in this file is named {task.name!r}", "give the file and the task the same name"
+        )
     return task
 
 

@@ -180,7 +180,7 @@ classes); memory: what a step takes beyond networks, images and optimiser."""
 ROWS = (
     "`correct`, `largest`, `top`: rows of the Jacobian. `full`: all of them, so the cost of a step grows with the "
     "number of classes (not measured at 100: the graph would hold 100 backward passes).",
-    "`projection`, `forward`: one random direction a step, of the outputs or of the inputs; their mean is the full "
+    "`projection`, `forward`: one random direction per step, of the outputs or of the inputs; their mean is the full "
     "match. The teacher's side is new at every step, so it is computed live and never cached.",
     "`differences`: `forward` by finite differences, without a second derivative.",
     "`mean` is not in the table: it divides the term by the number of values, which only changes the weight.",

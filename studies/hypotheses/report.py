@@ -81,13 +81,13 @@ def page() -> Document:
     return Document("README", "Hypotheses", "studies/hypotheses/report.py", blocks)
 
 
-INTRO = """[hypotheses.toml](hypotheses.toml) says what was expected of rows tuned alike, and why, before they were run
-on test images: the commit that added it is the date. A hypothesis *holds* if every difference does as
+INTRO = """[hypotheses.toml](hypotheses.toml) says what was expected of rows tuned alike, and why. It was
+committed before these rows were run on test images. A hypothesis *holds* if every difference does as
 expected: its 95 % interval over seeds lies on the expected side of 0, or its 90 % interval lies within the
-margin. It is *contradicted* if an interval lies on the other side, and *open* otherwise. Every interval
-stands by itself: about one in forty lies on the expected side by chance where there is no difference.
+margin. It is *contradicted* if an interval lies on the other side, and *open* otherwise. Intervals are not
+adjusted for their number: without a difference, about one in forty lies on the expected side by chance.
 Differences are in points of accuracy, ± half-width of the 95 % interval; the interval over seeds and images
-is for other test images too."""
+also holds for other test images."""
 
 if __name__ == "__main__":
     print(markdown.render(page()), end="")

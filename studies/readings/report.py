@@ -162,15 +162,15 @@ def page() -> Document:
     return Document("README", title, "studies/readings/report.py", blocks)
 
 
-INTRO = """The paper leaves open what decides whether its effect appears: how its teacher was trained, how the terms
+INTRO = """The paper leaves open what its effect depends on: how its teacher was trained, how the terms
 are scaled, whether Jacobians are normalised, how large a batch is. These are readings on CIFAR-100, scored on
 **validation** images (5,000 training images that no student sees; the teacher has seen them), at seeds that no table
 uses. No weight is chosen by its accuracy on test images. The reading in which distillation weighs 0.01, a mean over
 the classes, was added after a row with the Jacobian at 100 had contradicted the paper on test images."""
 
 ANSWER = """The Jacobian's gain in points, the reading nearest to the published one first. Each gain is of one seed
-unless its table says otherwise: this chose what to run on test images and proves nothing. The results on test images,
-with three seeds, are in [the tables beside the
+unless its table says otherwise: this page chose what to run on test images, and proves nothing. The results on
+test images, with three seeds, are in [the tables beside the
 paper's](../../leaderboard/jacobian-matching-cifar100-fewshot-early.md)."""
 
 LEGEND = (

@@ -154,7 +154,7 @@ def page() -> Document:
     return Document("README", title, "studies/teachers/report.py", (rich(INTRO), *sections, rich(AGAIN)))
 
 
-INTRO = """The tables of the suite have one teacher each. Here `digits-fewshot` has six, which differ in the seed of
+INTRO = """Each table of the suite has one teacher. Here `digits-fewshot` has six, which differ in the seed of
 their training alone: initial weights and order of batches. Each teaches the same students: the same images, initial
 weights and order of batches at a seed. Test images, six seeds that no other table uses; the parameters are those that
 `jkbench tune` chose with the teacher of `digits-fewshot`, which is none of the six."""

@@ -95,9 +95,9 @@ def page() -> Document:
 
 INTRO = """The paper matches Jacobians of attention maps because, it says, the optimiser could not reduce the Jacobian
 of a deep network's outputs. How far a term falls depends on its weight beside the other terms: here the
-weight goes from 0.01 to 1000, and each term is trained on alone. Students of digits, scored on
-**validation** images, three seeds that no table uses. Small networks on small images: they say what the
-weight does, and nothing of deep networks."""
+weight goes from 0.01 to 1000, and each term is trained on alone. Students of digits are scored on
+**validation** images, with three seeds that no table uses. Networks and images are small: this shows what the
+weight does, and nothing about deep networks."""
 
 LEGEND = (
     "end in %: the mean of the last tenth of the recorded steps, in % of the term's first value; mean over seeds, and "

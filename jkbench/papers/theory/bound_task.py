@@ -63,7 +63,7 @@ def measure(
         workers.call(_source, plan, stands_in, needs=Needs.of(plan.trials))
         session = prepare(plan, folder, resources, workers, progress, RecordSet())
         if len(planned.plan.rows) > 1:
-            progress.say(f"of {len(planned.plan.rows)} rows the first is measured: {row.label}")
+            progress.say(f"measuring the first of {len(planned.plan.rows)} rows: {row.label}")
         planned, machine = replace(planned, plan=plan), session.machine(plan.trials, {})
         found: Measured = workers.call(
             _measured, planned, machine, stands_in, source_images, out,

@@ -84,7 +84,7 @@ class MeasuredStudent:
     accuracy: float | None
     sides: tuple[Side, ...]
     silent: float = 0.0
-    """E over the source for a student whose source head says zero: the mean of the teacher's squared logits."""
+    """E over the source for a student whose source head is zero: the mean of the teacher's squared logits."""
     diverged: str = ""
 
     @property
@@ -119,7 +119,7 @@ def large_set(
     """
     if task.source is not None and more is not None:
         raise UserError(
-            f"{task.name} names its source, {task.source.dataset}: no other set may stand for it", "leave --source out"
+            f"{task.name} names its source, {task.source.dataset}: no other set may replace it", "leave --source out"
         )
     sets = [(task.source, data.source)] if task.source is not None else [(task.target, data.target)]
     if more is not None:

@@ -145,10 +145,10 @@ function open(cell) {
   close.addEventListener("click", () => dialog.close());
   dialog.append(element("h2", `${cell.row}, ${cell.where}`), close, element("p", cell.task));
   dialog.append(element("h3", "Seeds"), seeds(cell));
-  dialog.append(element("h3", "Commands that repeat it"), element("pre", `${cell.command}\njkbench rerun ${trials[0].id}`));
+  dialog.append(element("h3", "Commands to repeat it"), element("pre", `${cell.command}\njkbench rerun ${trials[0].id}`));
   dialog.append(element("h3", "Parameters"), list([...Object.entries(cell.parameters), ["code", cell.code]]));
   const named = [...new Set(trials.flatMap((trial) => Object.keys(trial.curves ?? {})))];
-  if (named.length) dialog.append(element("h3", "Loss terms, a line a seed"));
+  if (named.length) dialog.append(element("h3", "Loss terms, one line per seed"));
   for (const name of named) {
     const steps = trials.find((trial) => trial.curves).at;
     const figure = element("figure");

@@ -113,7 +113,7 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
         + _filters(every)
         + charts.marks()
         + tag("main", empty + sections, id="main")
-        + tag("dialog", "", aria_label="What lies behind a cell")
+        + tag("dialog", "", aria_label="Details of a cell")
         + tag("footer", tag("p", f"jkbench {html.words(__version__)}; every number comes from a record."))
         + f'<script type="text/plain" id="data">{packed}</script><script>{script}</script>'
     )
@@ -253,7 +253,7 @@ def _legend(page: Page) -> str:
         items.append(
             tag("li", sign + tag("span", html.words(f"`{label}`")), data_row=label, style=f"--c:{charts.colour(label)}")
         )
-    return tag("ul", "".join(items), class_="legend", aria_label="Signs of the rows")
+    return tag("ul", "".join(items), class_="legend", aria_label="Markers of the rows")
 
 
 def _opened(page: Page, label: str, column: Column, records: Sequence[Record]) -> dict[str, Any]:
