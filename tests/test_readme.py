@@ -84,7 +84,8 @@ def test_the_readme_is_at_most_700_words():
 def commands() -> list[tuple[str, str]]:
     found = []
     for path in PAGES:
-        for line in re.findall(r"^    (?:\.venv/bin/)?(jkbench .*)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))  # lines that go on
+        for line in re.findall(r"^    (?:\.venv/bin/)?(jkbench .*)$", text, re.MULTILINE):
             found.append((path.name, line))
     return found
 

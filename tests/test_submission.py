@@ -82,8 +82,8 @@ def test_an_honest_submission_passes(clone: Path) -> None:
     done = ran(clone, SCRIPT, "origin/main")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "holds  distillation: on random test labels it is at chance" in done.stdout
-    assert "1 records scored again" in done.stdout
-    assert "1 records trained again" in done.stdout
+    assert "1 record scored again" in done.stdout
+    assert "1 record trained again" in done.stdout
     assert not ran(clone, "git", "status", "--porcelain").stdout  # nothing was written
 
 
