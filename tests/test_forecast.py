@@ -129,6 +129,20 @@ def test_a_network_takes_its_epochs_over_all_its_images(index: Index, steps: lis
     assert profiling.expected_training(recipe, data, small.CPU) == pytest.approx(STEP * 3 * -(-images // 100))
 
 
+def test_a_slow_step_is_timed_on_a_part_of_its_images() -> None:
+    """Of 64 images at 0.1 s an image 16 are timed; at 0.01 s all are, where the step has a start of 0.2 s."""
+    seen: list[int] = []
+
+    def slow(images: int) -> float:
+        seen.append(images)
+        return 0.1 * images
+
+    assert profiling._scaled(slow, 64) == pytest.approx(6.4)
+    assert seen == [16]
+    assert profiling._scaled(lambda images: 0.2 + 0.01 * images, 64) == pytest.approx(0.84)
+    assert profiling._scaled(slow, 8) == pytest.approx(0.8)
+
+
 class Refused(Exception):
     pass
 
