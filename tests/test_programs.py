@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,26 @@ def proved(index: Index, folder: Path, name: str, **student: Any) -> None:
     assert trace.replayed >= len(made.loop) - 5 * len(sizes) - (name == "dkd") > 0
     assert same(found, weights(plain.student))
     assert trace.curves["ce" if "ce" in trace.curves else "kd"][0] > 0
+
+
+@pytest.mark.parametrize(("name", "most"), [("distill", 60), ("jacobian", 145), ("attention-jacobian", 249)])
+def test_a_step_launches_few_kernels(index: Index, references: Path, name: str, most: int) -> None:
+    """With the networks of digits-fewshot, three layers matched; readings of curves are among them."""
+    made = small.trial(index, name, **SHORT)
+    networks = {}
+    for role, architecture in [("student", "vgg:16-M-32-M-32"), ("teacher", "vgg:32-32-M-64-64-M-128")]:
+        networks[role] = getattr(made.task, role).model_copy(update={"architecture": architecture})
+    made = replace(made, task=made.task.model_copy(update=networks))
+    with pretend.gpu() as watch:
+        data = image_sets.of_task(made.task, made.datasets)
+        trained = trained_networks(made, Where(pretend.CUDA, references), data)
+        loop = (ready := make_ready(made, pretend.CUDA, data, trained, kind=recorded)).loop
+        launched = []
+        for batch, own, teacher in loop:
+            loop.step(ready.method.loss(batch, own, teacher))
+            launched.append(sum(watch.launches.values()))
+            watch.clear()
+    assert 30 < max(launched[2:]) <= most
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import mmap
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from jkbench.errors import UserError
 from jkbench.plugins.describe import Plugin
 from jkbench.plugins.loading import load
 from jkbench.tasks.task import Images, Task
+
+SMALL = 2**26
+"""Bytes that the normalised images of a set may take to be kept."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,18 @@ class ImageSet:
 
     def read(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images at these positions, B×C×H×W."""
-        return (self.pixels(index).float() / 255 - self.mean) / self.std
+        if isinstance(index, Tensor) and self._all is not None:
+            return self._all[index]
+        return self._normalised(self.pixels(index))
+
+    @cached_property
+    def _all(self) -> Tensor | None:
+        """Every image as it is read, where that takes little memory: a step then copies its own."""
+        fits = self.stored is None and 4 * self.images.numel() <= SMALL
+        return self._normalised(self.images) if fits else None
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels.float() / 255 - self.mean) / self.std
 
     @property
     def written(self) -> bool:

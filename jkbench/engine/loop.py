@@ -258,9 +258,9 @@ class Loop:
             return
         seen = losses.total if self._total is None else self._total
         if not math.isfinite(seen.item()):
-            bad = [name for name, term in losses.terms if not math.isfinite(term.item())]
+            bad = [name for name, value in losses.read().items() if not math.isfinite(value)]
             raise Diverged(f"the loss is not finite at step {self._at + 1}: {', '.join(bad) or 'the sum of its terms'}")
         if reading:
             self.trace.curve_steps.append(self._at)
-            for name, term in losses.terms:
-                self.trace.curves.setdefault(name, []).append(float(f"{term.item():.6g}"))
+            for name, value in losses.read().items():
+                self.trace.curves.setdefault(name, []).append(float(f"{value:.6g}"))

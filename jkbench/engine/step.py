@@ -26,8 +26,13 @@ from jkbench.tasks.task import Training
 class Losses:
     """The loss terms of a step by name, and their sum, as constants on the device."""
 
-    terms: Sequence[tuple[str, Tensor]]
+    names: Sequence[str]
+    terms: Tensor
     total: Tensor
+
+    def read(self) -> dict[str, float]:
+        """The terms by name: the host waits for them."""
+        return dict(zip(self.names, self.terms.tolist(), strict=True))
 
 
 Shown = Tensor | tuple[Tensor, Any]
@@ -153,12 +158,13 @@ class Step:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         # only the weights: the graph also reaches the input, whose gradient is not needed
-        total = torch.stack([term for _, term in named]).sum()
+        stacked = torch.stack([term for _, term in named])
+        total = stacked.sum()
         torch.autograd.backward(total, inputs=self.parameters)
         self.optimiser.step()
         if self._read is not None:
             self._takes_jacobians, self._read = self._read.took_jacobian, None
-        return Losses([(name, term.detach()) for name, term in named], total.detach())
+        return Losses([name for name, _ in named], stacked.detach(), total.detach())
 
     @torch.no_grad()
     def settle(self) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from jkbench.maths.losses import distance, normalised
+from jkbench.maths.losses import distance, normalised, squares
 
 
 def attention_map(features: Tensor) -> Tensor:
     """``A = sum_c |Z_c|²``: features B×C×h×w → B×h×w."""
-    return features.square().sum(1)
+    return squares(features).sum(1)
 
 
 def attention_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def attention_peak(teacher_map: Tensor) -> Tensor:
 
 def attention_at(attention: Tensor, pixel: Tensor) -> Tensor:
     """f = A(i, j), one number a sample, whose input gradient is the attention-Jacobian: B×h×w, B → B."""
-    return attention.flatten(1).gather(1, pixel[:, None])[:, 0]
+    return attention.flatten(1).gather(1, pixel[:, None]).squeeze(1)
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:

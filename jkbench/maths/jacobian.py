@@ -27,8 +27,9 @@ def input_gradient(values: Tensor, x: Tensor, create_graph: bool) -> Tensor:
     if not values.requires_grad:
         return torch.zeros_like(x).flatten(1)
     (gradient,) = torch.autograd.grad(
-        values.sum(),
+        values,
         x,
+        torch.ones_like(values),
         create_graph=create_graph,
         retain_graph=True,
         allow_unused=True,
@@ -44,8 +45,8 @@ def jacobian_rows(outputs: Tensor, x: Tensor, rows: Tensor, create_graph: bool) 
     ``gather`` picks entry (b, rows[b, r]); setting ``grad_output[:, y] = 1`` with a batch of labels would set all
     those columns for every sample.
     """
-    chosen = outputs.gather(1, rows)
-    gradients = [input_gradient(chosen[:, r], x, create_graph) for r in range(rows.shape[1])]
+    chosen = (outputs.gather(1, row[:, None]).squeeze(1) for row in rows.unbind(1))
+    gradients = [input_gradient(values, x, create_graph) for values in chosen]
     return torch.stack(gradients, dim=1)
 
 

@@ -64,6 +64,10 @@ class Call:
     given_version: int
     places: Tensor | None = None
     """Where a max-pooling found its maxima."""
+    norm: tuple[float, Tensor | None] | None = None
+    """Of a batch norm that takes the statistics of its batch: ε, and its weight where that is a parameter."""
+    statistics: tuple[Tensor, Tensor] | None = None
+    """Its mean and scale (that weight over the deviation), 1×C×1…."""
 
     @property
     def intact(self) -> bool:
@@ -127,9 +131,32 @@ def replayed(kept: Recording, images: Tensor, values: bool = True) -> Iterator[N
     shape, and only the batch-norm statistics are reused. Raises RuntimeError if the pass calls other operations than
     the recorded one did."""
     calls = kept.calls if values and kept.repeatable else [replace(call, version=-1) for call in kept.calls]
+    calls = _with_statistics(calls)
     counters = [norm.num_batches_tracked for norm in norms(kept.network)]
     with _Replay(calls, counters, images):
         yield
+
+
+def _norm(
+    running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> tuple[float, Tensor | None] | None:  # fmt: skip
+    """`Call.norm` by the arguments of a batch norm."""
+    own = weight if isinstance(weight, nn.Parameter) else None
+    return (eps, own) if training or running_mean is None or running_var is None else None
+
+
+def _with_statistics(calls: Sequence[Call]) -> list[Call]:
+    """The calls, with the statistics of all batch norms that take those of their batch."""
+    norms = [(call, *call.norm) for call in calls if call.norm is not None]
+    if any(call.given._version != call.given_version for call, *_ in norms):
+        raise RuntimeError("the input of a batch norm was changed in place: its statistics are lost")
+    # autocast's own batch norm takes statistics in float32
+    inputs = [call.given.float() if call.given.itemsize < 4 else call.given for call, *_ in norms]
+    weights = [x.new_ones(x.shape[1]) if own is None else own for x, (*_, own) in zip(inputs, norms, strict=True)]
+    found = BatchStatistics.apply([eps for _, eps, _ in norms], *weights, *inputs) if norms else ()
+    each = zip(found[: len(norms)], found[len(norms) :], strict=True)
+    return [call if call.norm is None else replace(call, statistics=next(each)) for call in calls]
 
 
 def _random_state(network: nn.Module) -> Tensor:
@@ -152,15 +179,17 @@ class _Recorder(TorchFunctionMode):
             out, places = functional.max_pool2d_with_indices(*args, **kwargs)
         else:
             out = func(*args, **kwargs)
-        others = [*rest, *(value for name, value in kwargs.items() if name != "input")]
+        named = {name: value for name, value in kwargs.items() if name != "input"}
+        others = [*rest, *named.values()]
         known = func not in (torch.conv2d, functional.max_pool2d) or given.ndim == 4
         known &= isinstance(out, Tensor) and not any(isinstance(value, str) for value in others)
         # a computed weight may depend on the images (conditional convolutions) and have a derivative by them
         known &= not any(isinstance(value, Tensor) and value.grad_fn is not None for value in others)
+        norm = _norm(*rest, **named) if func is functional.batch_norm else None
         if known:
-            self.calls.append(Call(func, out, out._version, given, given._version, places))
+            self.calls.append(Call(func, out, out._version, given, given._version, places, norm))
         else:  # without a twin (a single image, padding by name, indices, a computed weight): computed again
-            self.calls.append(Call(func, given, -1, given, given._version))
+            self.calls.append(Call(func, given, -1, given, given._version, norm=norm))
         return out
 
 
@@ -213,21 +242,21 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """With batch statistics (constant in this input), or running ones if the module is in evaluation mode."""
-    if training or running_mean is None or running_var is None:
-        if call.given._version != call.given_version:
-            raise RuntimeError("the input of a batch norm was changed in place: its statistics are lost")
-        # autocast's own batch norm takes statistics in float32
-        mean, deviation = BatchStatistics.apply(call.given.float() if call.given.itemsize < 4 else call.given, eps)
+    flat = [-1] + [1] * (input.ndim - 2)
+    if call.statistics is not None:
+        mean, scale = call.statistics
     else:
-        flat = [-1] + [1] * (input.ndim - 2)
-        mean, deviation = running_mean.clone().view(flat), (running_var + eps).rsqrt().view(flat)
-    like = mean.shape
-    scale = deviation if weight is None else deviation * weight.view(like)
-    shift = -mean * scale if bias is None else bias.view(like) - mean * scale
+        assert running_mean is not None
+        assert running_var is not None
+        mean, scale = running_mean.clone().view(flat), (running_var + eps).rsqrt().view(flat)
+    if weight is not None and (call.norm is None or call.norm[1] is None):
+        scale = scale * weight.view(flat)
+    if chained:
+        return AffineByInput.apply(call.value, input, (scale,))
+    shift = -mean * scale if bias is None else bias.view(mean.shape) - mean * scale
     if not call.intact:
         return torch.addcmul(shift, input, scale)
-    value = call.value if chained else AffineByParameters.apply(call.value, input.detach(), scale, shift)
-    return AffineByInput.apply(value, input, (scale,))
+    return AffineByInput.apply(AffineByParameters.apply(call.value, input.detach(), scale, shift), input, (scale,))
 
 
 def _relu(call: Call, input: Tensor, chained: bool, inplace: bool = False) -> Tensor:
