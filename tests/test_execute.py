@@ -93,10 +93,10 @@ def test_as_many_trials_as_memory_holds() -> None:
     assert "use --jobs 9 or less" in caught.value.hint
 
 
-def session(folder: Path, free_mb: float | None = None, **resources: Any) -> Session:
+def session(folder: Path, free_mb: float | None = None, executor: str = "serial", **resources: Any) -> Session:
     """A session of that device's memory, without workers."""
     device = "cpu" if free_mb is None else "cuda"
-    return Session(backends.start("serial"), Progress(False), Resources(**resources), folder, None, device, free_mb)
+    return Session(backends.start(executor), Progress(False), Resources(**resources), folder, None, device, free_mb)
 
 
 def test_the_command_refuses_more_jobs_than_memory(index: Index, tmp_path: Path) -> None:
@@ -131,6 +131,14 @@ def test_a_gpu_is_shared_by_what_a_trial_was_seen_to_take(
     assert session(tmp_path, 10_000.0, jobs=2).measuring(made, {}) == []
     assert session(tmp_path).measuring(made, {}) == []
     assert gpu.machine(made, seen).jobs == 3  # 9,000 // (2,300 + 700)
+    streams = session(tmp_path, 30_000.0, "streams")
+    assert streams.machine(made, {}).jobs == 1
+    assert session(tmp_path, 9_000.0, "streams").machine(made, seen).jobs == 3  # 8,100 // 2,300: one context for all
+    many = trials(index, "scratch,jacobian", seeds=8)
+    assert streams.machine(many, seen).jobs == memory.QUEUES
+    beside = {name: each.model_copy(update={"cost": each.cost.model_copy(update={"alone": False})})
+              for name, each in seen.items()}  # fmt: skip
+    assert streams.measuring(made, beside) == first, "what several took together tells nothing of one"
     with pytest.raises(UserError, match="free in the GPU"):
         session(tmp_path, 10_000.0, jobs=4).machine(made, seen)
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from jkbench import cross_entropy
+from jkbench.engine import environment, pretend, program, together
 from jkbench.engine import images as image_sets
 from jkbench.engine import loop as loops
-from jkbench.engine import pretend, program, together
 from jkbench.engine.clock import Clock, WatchedClock
 from jkbench.engine.loop import Diverged, Loop
 from jkbench.engine.program import Tapes
 from jkbench.engine.setup import Ready, Where, make_ready, trained_networks
 from jkbench.engine.trial import drained, facts, train_and_score
-from jkbench.execute import Machine, backends
+from jkbench.execute import Machine, backends, work
 from jkbench.models.network import Network, seeded
 from jkbench.plugins.discovery import Index, discover
 from jkbench.tasks.task import Augmentation
@@ -395,6 +395,38 @@ def test_whole_trials_on_streams_have_the_records_of_each_alone(
         )
         assert other.cost is not None
         assert not other.cost.alone
+
+
+class Gpu:
+    """Memory that trials of 100 MiB take in their second turn, and give back at their end."""
+
+    def __init__(self, free_mb: float) -> None:
+        self.free_mb, self.running, self.most = free_mb, 0, 0
+
+    def steps(self, trial: Any, where: Where) -> Any:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        yield
+        self.free_mb -= 100
+        assert self.free_mb >= 0, "out of memory"
+        for _ in range(together.SETTLED + trial):
+            yield
+        self.free_mb += 100
+        self.running -= 1
+        return trial
+
+
+@pytest.mark.parametrize(("free_mb", "most"), [(350.0, 3), (120.0, 1), (50_000.0, 5)])
+def test_as_many_trials_share_a_gpu_as_its_free_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mb: float, most: int
+) -> None:
+    """A fake reader of memory stands for the driver; the last of nine trials begins when another ends."""
+    gpu = Gpu(free_mb)
+    monkeypatch.setattr(together, "steps", gpu.steps)
+    monkeypatch.setattr(environment, "free_memory_mb", lambda: gpu.free_mb)
+    machine = Machine(tmp_path, jobs=5, trial_mb=100.0)
+    assert sorted(work.together(list(range(9)), machine)) == list(range(9))  # type: ignore[type-var, arg-type]
+    assert gpu.most == most
 
 
 def test_a_network_that_draws_has_its_own_draws_beside_another(index: Index, references: Path) -> None:

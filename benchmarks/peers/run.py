@@ -17,13 +17,13 @@ import torch
 from recipes import RECIPES, trial
 
 from jkbench import planning as plan
-from jkbench.cli.run import cores
 from jkbench.data.arrays import subset
 from jkbench.engine import environment, scoring
 from jkbench.engine import images as image_sets
 from jkbench.engine.setup import Where, make_ready, trained_networks
 from jkbench.execute import Machine
 from jkbench.execute.backends import processes
+from jkbench.execute.session import cores
 from jkbench.models.network import build
 from jkbench.planning import Trial
 from jkbench.plugins.discovery import discover

@@ -162,8 +162,9 @@ def revision() -> tuple[str | None, bool | None]:
 
 
 def free_memory_mb() -> float:
-    """Free MiB of the present GPU."""
-    return torch.cuda.mem_get_info()[0] / 2**20
+    """Free MiB of the present GPU: of the device, and of what this process keeps for its next tensors."""
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return (torch.cuda.mem_get_info()[0] + kept) / 2**20
 
 
 def reset_peak_memory(where: torch.device) -> None:

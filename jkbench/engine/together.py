@@ -1,13 +1,13 @@
 """Several trials in one process, step by step in turns: on a GPU each on a stream of its own.
 
 A trial has the bits that it has alone: its numbers are in memory of its own, and the state of torch's own random
-generators is put back before each of its turns.
+generators is put back before each of its turns. How many run at a time changes none of them, so that may follow the
+memory that is free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from jkbench.engine.trial import steps
 from jkbench.planning import Trial
 from jkbench.records.schema import Record
 
+SETTLED = 20
+"""Turns after which a trial has taken its memory: its steps are recorded by then."""
+
 
 class _Turns:
     """One trial, and the random states that it left behind."""
@@ -26,9 +29,11 @@ class _Turns:
         self._steps: Generator[None, None, Record] = steps(trial, where)
         self._device = where.device
         self._random = _random(where.device)
+        self.taken = 0
 
     def take(self) -> Record | None:
         """One step; the record after the last."""
+        self.taken += 1
         before = _random(self._device)
         _set_random(self._random, self._device)
         try:
@@ -43,16 +48,24 @@ class _Turns:
         return None
 
 
-def run(trials: Sequence[Trial], where: Where, at_once: int) -> Iterator[Record]:
-    """The records in the order in which the trials end, ``at_once`` of them under way at a time."""
-    waiting = iter(trials)
-    running = [_Turns(trial, where) for trial in islice(waiting, at_once)]
-    while running:
+def run(
+    trials: Sequence[Trial], where: Where, at_once: int, room: Callable[[int], bool] = lambda count: True
+) -> Iterator[Record]:
+    """The records in the order in which the trials end, at most ``at_once`` of them under way at a time.
+
+    Beside others a trial begins only where there is ``room`` for it and for those that have not taken their memory yet.
+    """
+    waiting, running = list(trials), list[_Turns]()
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            young = sum(each.taken < SETTLED for each in running)
+            if running and not room(young + 1):
+                break
+            running.append(_Turns(waiting.pop(0), where))
         for each in list(running):
             record = each.take()
             if record is not None:
                 running.remove(each)
-                running += [_Turns(trial, where) for trial in islice(waiting, 1)]
                 yield record
 
 

@@ -31,6 +31,8 @@ class Machine:
     """Main memory of a trial's process, as far as records tell."""
     task_file: tuple[Path, str] | None = None
     """Where the trials' task was read, and the protocol that the file had: a trial is not run where it has another."""
+    trial_mb: float | None = None
+    """MiB that a trial takes of a GPU, where that was measured."""
 
 
 @dataclass(frozen=True)

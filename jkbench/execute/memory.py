@@ -12,6 +12,8 @@ ASSUMED_MB = 1024.0
 """Memory of one trial's process on CPU while no record says; most of it is torch itself."""
 CONTEXT_MB = 700.0
 """GPU memory that a process takes in addition to its tensors."""
+QUEUES = 8
+"""Streams that a GPU works on at a time, as CUDA has it by default (CUDA_DEVICE_MAX_CONNECTIONS)."""
 SHARE = 0.9
 """Fraction of free memory to use."""
 
@@ -33,12 +35,17 @@ def _control_group() -> float:
         return float("inf")
 
 
+def fitting(free_mb: float, trial_mb: float) -> int:
+    """How many trials of ``trial_mb`` fit into free memory."""
+    return int(SHARE * free_mb // trial_mb)
+
+
 def jobs(wanted: int | None, most: int, free_mb: float, trial_mb: float, where: str) -> int:
     """Trials at a time: ``wanted``, or with None as many as ``most`` and the memory allow, at least one.
 
     ``trial_mb`` is the memory of one trial; ``where`` names the memory. `UserError` if ``wanted`` do not fit.
     """
-    fit = max(1, int(SHARE * free_mb // trial_mb))
+    fit = max(1, fitting(free_mb, trial_mb))
     if wanted is None:
         return min(most, fit)
     if wanted > fit:

@@ -74,19 +74,20 @@ class Session:
         ``known`` records tell what a trial takes. `UserError` where more are wanted than memory holds.
         """
         wanted, most = self.resources.jobs, max(1, cores() // self.resources.threads)
-        peak = peak_memory_mb(known.values(), self.free_mb is not None)
+        peak, trial_mb = peak_memory_mb(known.values(), self.free_mb is not None), None
         if (slots := self.workers.slots()) is not None:
             number = min(wanted or slots, slots)
         elif self.free_mb is None:
             number = memory.jobs(wanted, most, memory.available_mb(), peak or memory.ASSUMED_MB, "the machine's memory")
         else:  # one at a time until a record tells what a trial takes
-            trial_mb = (peak or 0.0) + memory.CONTEXT_MB
+            context, most = (0.0, memory.QUEUES) if self.workers.streams else (memory.CONTEXT_MB, most)
+            trial_mb = peak + context if peak else memory.CONTEXT_MB
             number = memory.jobs(wanted, most if peak else 1, self.free_mb, trial_mb, "the GPU")
         threads, timeout = self.resources.threads, self.resources.timeout
         jobs, seconds = min(number, max(len(trials), 1)), seconds_by_cell(known.values())
         main = peak_memory_mb(known.values(), on_gpu=False)
-        folder = self.folder.resolve()
-        return Machine(folder, self.cache, self.device, jobs, threads, timeout, seconds, main, self.task_file)
+        folder, file = self.folder.resolve(), self.task_file
+        return Machine(folder, self.cache, self.device, jobs, threads, timeout, seconds, main, file, trial_mb)
 
     def measuring(self, trials: Sequence[Trial], known: Mapping[str, Record]) -> list[Trial]:
         """The trials that run alone first: on a GPU whose memory is to be shared, one of every row, of its largest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jkbench.data import photographs, prepared
 from jkbench.data.arrays import Split
 from jkbench.errors import UserError
-from jkbench.execute import Machine, Needs, failed_record
+from jkbench.execute import Machine, Needs, failed_record, memory
 from jkbench.files import write_atomically
 from jkbench.planning import Plan, Trial
 from jkbench.plugins.describe import Plugin
@@ -113,7 +113,15 @@ def together(wanted: Sequence[Trial], machine: Machine) -> Iterator[Record]:
     if message := changed(machine.task_file):
         yield from (failed_record(each, message) for each in wanted)
         return
-    yield from together.run(wanted, where(machine, machine.jobs == 1), machine.jobs)
+    yield from together.run(wanted, where(machine, machine.jobs == 1), machine.jobs, _room(machine))
+
+
+def _room(machine: Machine) -> Callable[[int], bool]:
+    """Whether so many more trials fit into what is free of the GPU now."""
+    from jkbench.engine import environment
+
+    taken = machine.trial_mb
+    return lambda count: taken is None or memory.fitting(environment.free_memory_mb(), taken) >= count
 
 
 def where(machine: Machine, alone: bool = True) -> Where:

@@ -21,12 +21,16 @@ def seconds_by_cell(records: Iterable[Outline]) -> dict[CellKey, float]:
 
 
 def peak_memory_mb(records: Iterable[Record], on_gpu: bool) -> float | None:
-    """The largest memory that a trial of these records took (MiB, of the process or of the device); None unknown."""
+    """The largest memory that a trial of these records took (MiB, of the process or of the device); None unknown.
+
+    Of a GPU only from trials that ran alone: what several on its streams took cannot be told apart.
+    """
     peaks = [
         record.cost.peak_memory_mb
         for record in records
         if record.cost is not None
         and record.environment is not None
         and record.environment.device.startswith("cpu") != on_gpu
+        and (record.cost.alone or not on_gpu)
     ]
     return max(peaks, default=None)

@@ -26,6 +26,9 @@ def ignore(*told: Any) -> None:
 class Workers(Protocol):
     """Where the functions of `jkbench.execute.work` run. A context: leaving it ends what still runs."""
 
+    streams: bool
+    """Whether trials on a GPU are streams of one process."""
+
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None: ...
 
     def __enter__(self) -> Self: ...

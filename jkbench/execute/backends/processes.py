@@ -59,6 +59,8 @@ class Answer:
 class Workers:
     """Warm processes."""
 
+    streams = False
+
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads = threads
         self._every: list[_Worker] = []

@@ -35,6 +35,8 @@ REACH = 5.0
 class Workers:
     """What a cluster has free."""
 
+    streams = False
+
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads, self._request = threads, request
         self._here = processes.Workers(threads)

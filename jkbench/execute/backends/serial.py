@@ -18,6 +18,8 @@ TAKES: frozenset[str] = frozenset()
 class Workers:
     """This process."""
 
+    streams = False
+
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads = threads
 

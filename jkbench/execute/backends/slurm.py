@@ -38,6 +38,8 @@ EVERY, LAG = 2.0, 5.0
 class Workers:
     """What Slurm's queue takes."""
 
+    streams = False
+
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
         self._threads, self._request = threads, request
         self._here = processes.Workers(threads)

@@ -18,6 +18,8 @@ TAKES = serial.TAKES
 class Workers(serial.Workers):
     """This process."""
 
+    streams = True
+
     def run(self, trials: Sequence[Trial], machine: Machine) -> Iterator[Record]:
         """Records in the order in which the trials end, ``machine.jobs`` of them at a time."""
         work.begin(self._threads, ignore)
