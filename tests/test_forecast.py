@@ -79,11 +79,18 @@ def test_steps_are_timed_where_no_record_tells(
 
 
 def test_without_measure_the_plan_says_how(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = jkbench(capsys, "plan", "--task", "small.toml", "--methods", "scratch")[1].splitlines()
-    assert out[-2:] == [
-        "teacher vgg:8-M-8 is not here: `jkbench run` trains it first (10 steps)",
-        "time: no records to estimate from; --measure times a few steps of each row",
-    ]
+    """Also where every trial has its time, and the teacher has not."""
+    words = ("plan", "--task", "small.toml", "--methods", "scratch")
+    teacher = "teacher vgg:8-M-8 is not here: `jkbench run` trains it first (10 steps)"
+    measure = "--measure times a few steps of each row"
+    out = jkbench(capsys, *words)[1].splitlines()
+    assert out[-2:] == [teacher, f"time: no records to estimate from; {measure}"]
+    assert jkbench(capsys, "run", *words[1:], "--seeds", "1", "--jobs", "1")[0] == 0
+    (stored,) = (work / "leaderboard/teachers").glob("*.safetensors")
+    stored.unlink()
+    out = jkbench(capsys, *words)[1].splitlines()
+    assert out[-2] == teacher
+    assert out[-1].endswith(f"(trials: 2 from records; {measure})")
 
 
 def test_the_api_tells_the_seconds_of_each_trial(work: Path, steps: list[int]) -> None:

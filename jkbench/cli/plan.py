@@ -95,7 +95,8 @@ def _time(expected: Forecast, less: str, measured: bool) -> Iterator[str]:
     sources = {"from records": expected.of_records, "from timed steps": expected.of_steps}
     sources["assumed average"] = len(expected.unknown)
     told = ", ".join(f"{count} {how}" for how, count in sources.items() if count)
-    hint = "" if measured or not expected.unknown else f"; {MEASURE}"
+    timeless = expected.unknown or any(recipe.training for recipe in expected.recipes)
+    hint = f"; {MEASURE}" if timeless and not measured else ""
     if expected.seconds is None:
         yield f"time: no records to estimate from{hint or '; no step could be timed'}"
     else:
