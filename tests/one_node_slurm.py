@@ -73,13 +73,13 @@ def started(folder: Path) -> Iterator[None]:
         patch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
         files = [f"--{name}={folder}/munge.{name.partition('-')[0]}" for name in FILES]
         stack.enter_context(_running(folder, "munged", "--foreground", "--force", *files))
-        _wait_until((folder / "munge.socket").exists, folder / "munged.out")
+        wait_until((folder / "munge.socket").exists, folder / "munged.out")
         stack.enter_context(_running(folder, "slurmctld", "-D", "-i"))
         stack.enter_context(_running(folder, "slurmd", "-D"))
-        _wait_until(lambda: "idle" in _answer("sinfo", "-h", "-o%T"), folder / "slurmctld.log")
+        wait_until(lambda: "idle" in _answer("sinfo", "-h", "-o%T"), folder / "slurmctld.log")
         yield
         _answer("scancel", "--me")
-        _wait_until(lambda: not _answer("squeue", "-h"), folder / "slurmctld.log")
+        wait_until(lambda: not _answer("squeue", "-h"), folder / "slurmctld.log")
 
 
 def _conf(folder: Path) -> str:
@@ -108,7 +108,8 @@ def _answer(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def _wait_until(ready: Callable[[], bool], log: Path) -> None:
+def wait_until(ready: Callable[[], bool], log: Path) -> None:
+    """Return when it is so; after half a minute, tell what a daemon has logged."""
     deadline = time.monotonic() + 30
     while not ready():
         assert time.monotonic() < deadline, log.read_text()[-2000:]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,21 +35,30 @@ from jkbench.records.store import RecordSet, Store
 
 pytestmark = [pytest.mark.grids, pytest.mark.processes]
 METHODS = "distill,mine"
-METHOD = '''"""Where MARK names a file that is not there, a trial writes its node's name into it, and hangs."""
+METHOD = '''"""On a node, each trial tells that it begins, and the first of all waits to be caught in the middle."""
 import os
 import time
+from pathlib import Path
 from jkbench import Method, cross_entropy
+
+def begun(node):
+    mark = Path(os.environ["MARK"])
+    with open(f"{mark}.log", "a") as log:
+        log.write("x")
+    try:
+        with open(mark, "x") as first:
+            first.write(node)
+    except FileExistsError:
+        return
+    while not Path(f"{mark}.go").exists():
+        time.sleep(0.1)
 
 class Mine(Method):
     tasks = {"distillation"}
 
     def loss(self, batch, student, teacher):
-        try:
-            with open(os.environ.get("MARK", "/"), "x") as mark:
-                mark.write(os.environ.get("NODE", "-"))
-            time.sleep(600)
-        except OSError:
-            pass
+        if batch.step == 0 and (node := os.environ.get("NODE") or os.environ.get("SLURM_JOB_ID")):
+            begun(node)
         yield "ce", cross_entropy(student.logits, batch.y)
 '''
 
@@ -87,8 +98,8 @@ def prepared(grid: Path, executor: str, request: Request = NO_REQUEST) -> Iterat
 
 
 def wait_for(file: Path) -> str:
-    """What a trial has written, once it hangs."""
-    deadline = time.monotonic() + 60
+    """Where the trial runs that waits."""
+    deadline = time.monotonic() + 120
     while not (file.is_file() and file.read_text()):
         assert time.monotonic() < deadline, f"no trial has written {file.name}"
         time.sleep(0.2)
@@ -132,7 +143,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 def test_a_ray_cluster_that_loses_a_node_gives_the_records_of_the_serial_run(
     nodes: Nodes, grid: Path, serial: dict[str, Any]
 ) -> None:
-    """Its node is killed while a trial hangs there; plugin file and teacher are gone here by then."""
+    """Its node is killed in the middle of a trial; plugin file and teacher are gone here by then."""
     with prepared(grid, "ray", Request(address=nodes.cluster.address)) as (plan, session):
         assert session.machine(plan.trials, {}).jobs == 4
         coming = session.run(plan.trials, {}, None)
@@ -178,21 +189,68 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_slurm_gives_the_records_of_the_serial_run_where_a_job_is_pre_empted(
     slurm: Path, grid: Path, serial: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is pre-empted while one of its trials hangs."""
+    """The job is pre-empted in the middle of a trial."""
 
     def pre_empt() -> int:
         wait_for(grid / "mark")
         urgent = ["sbatch", "--partition=urgent", "--wait", "--wrap=sleep 1"]
         return subprocess.run(urgent, cwd=slurm, capture_output=True).returncode
 
-    with prepared(grid, "slurm", Request(partition="low", trials=4, memory=1)) as (plan, session):
-        monkeypatch.setenv("MARK", str(grid / "mark"))
-        with ThreadPoolExecutor(1) as pool:
-            ended = pool.submit(pre_empt)
-            records = list(session.run(plan.trials, {}, None))
-            assert ended.result() == 0
+    monkeypatch.setenv("MARK", str(grid / "mark"))
+    request = Request(partition="low", trials=4, memory=1)
+    with prepared(grid, "slurm", request) as (plan, session), ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(pre_empt)
+        records = list(session.run(plan.trials, {}, None))
+        assert ended.result() == 0
     assert told(records) == serial
     assert "preempted JobId=" in (slurm / "slurmctld.log").read_text()
+
+
+def driver(grid: Path) -> subprocess.Popen[str]:
+    """The command, in a process of its own; its trials tell into ``mark``."""
+    words = "run --task small.toml --methods distill,mine --leaderboard board --executor slurm"
+    requests = ("--request", "partition=low", "--request", "trials=4", "--request", "memory=1")
+    return subprocess.Popen(
+        [sys.executable, "-m", "jkbench", *words.split(), *requests],
+        cwd=grid, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"MARK": str(grid / "mark")},
+    )  # fmt: skip
+
+
+def in_queue() -> list[str]:
+    """The jobs that wait or run."""
+    asked = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_killed_command_finds_its_slurm_jobs_again_and_runs_nothing_twice(
+    slurm: Path, grid: Path, serial: dict[str, Any]
+) -> None:
+    killed = driver(grid)
+    wait_for(grid / "mark")
+    before = in_queue()
+    killed.kill()
+    killed.communicate()
+    assert in_queue() == before != []
+    (grid / "mark.go").touch()
+    again = driver(grid)
+    _, said = again.communicate()
+    assert again.returncode == 0, said
+    assert told(list(Store(grid / "board").read("small").records.values())) == serial
+    assert (grid / "mark.log").read_text() == "x" * 4
+    assert not list((grid / "board/jobs").glob("*.pkl"))
+
+
+def test_ctrl_c_cancels_the_slurm_jobs_and_says_what_remains(slurm: Path, grid: Path) -> None:
+    stopped = driver(grid)
+    wait_for(grid / "mark")
+    assert in_queue()
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate()
+    assert stopped.returncode == 130, said
+    assert "interrupted: 0 of 8 trials are done" in said
+    assert "Traceback" not in said
+    one_node_slurm.wait_until(lambda: not in_queue(), slurm / "slurmctld.log")
 
 
 def test_a_partition_that_does_not_exist_is_refused(slurm: Path) -> None:

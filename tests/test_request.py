@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import small
@@ -12,7 +13,9 @@ from user_folder import METHOD
 
 from jkbench import planning
 from jkbench.errors import UserError
-from jkbench.execute import Machine, backends, node, parcel, request
+from jkbench.execute import Machine, backends, failed_record, node, parcel, request
+from jkbench.execute.backends import slurm
+from jkbench.execute.backends.slurm_job import TrialsJob
 from jkbench.execute.order import LongestFirst
 from jkbench.execute.parcel import Parcel
 from jkbench.execute.request import Request
@@ -124,3 +127,31 @@ def test_trials_that_could_not_be_started_wait_again(index: Index) -> None:
     taken = [waiting.take(), waiting.take()]
     waiting.put_back(taken)
     assert [waiting.take().id for _ in range(3)] == [each.id for each in made]
+
+
+def test_a_queue_that_takes_no_more_is_asked_again_when_a_job_has_ended(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = planning.make(small.task(), index, "scratch", shots=(4,), seeds=range(4)).trials
+    workers, asked = slurm.Workers(1, Request(trials=1)), []
+
+    def submit(machine: Machine, jobs: list[TrialsJob], seconds: float) -> list[str]:
+        asked.append(len(jobs))
+        if len(asked) == 2:
+            raise UserError("Slurm took no job: too many")
+        return [job.trials[0].id for job in jobs]
+
+    monkeypatch.setattr(workers, "_submit", submit)
+    monkeypatch.setattr(workers, "_ended", lambda jobs: jobs[:1])
+    monkeypatch.setattr(slurm, "_records", lambda job, batch: [failed_record(batch.trials[0], "")])
+    records = list(workers.run(made, Machine(tmp_path, jobs=2)))
+    assert sorted(each.id for each in records) == sorted(each.id for each in made)
+    assert asked == [2, 1, 2]
+
+
+def test_a_queue_that_takes_nothing_is_told(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planning.make(small.task(), index, "scratch", shots=(4,), seeds=[0]).trials
+    workers = slurm.Workers(1)
+    monkeypatch.setattr(workers, "_submit", Mock(side_effect=UserError("Slurm took no job: too many")))
+    with pytest.raises(UserError, match="too many"):
+        next(workers.run(made, Machine(tmp_path)))
