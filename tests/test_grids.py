@@ -99,7 +99,7 @@ def prepared(grid: Path, executor: str, request: Request = NO_REQUEST) -> Iterat
 
 def wait_for(file: Path) -> str:
     """Where the trial runs that waits."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (file.is_file() and file.read_text()):
         assert time.monotonic() < deadline, f"no trial has written {file.name}"
         time.sleep(0.2)
