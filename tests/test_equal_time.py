@@ -142,6 +142,7 @@ def test_costs_measured_by_profile_give_a_run_its_steps(work: Path, capsys: pyte
     assert jkbench(capsys, "leaderboard")[0] == 0
     page = (work / "leaderboard/small-budget-time.md").read_text()
     assert "Equal time:" in page
+    assert "ms a step" not in page, "all rows cost the same"
     assert "Inconsistent" not in page
 
 

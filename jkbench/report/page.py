@@ -83,7 +83,8 @@ def compose(chosen: Chosen) -> Page:
         grid=grid,
         ties={column: analysis.ties(grid, column) for column in grid.columns},
         gains=analysis.gains(grid, task.baseline),
-        prices=analysis.prices(grid),
+        # at equal time all rows cost the same
+        prices=analysis.prices(grid) if task.budget is None else analysis.Prices({}, None),
         transfer=transfer(task, grid),
         counts=_counts(chosen, grid),
         problems=[*left_out, *disagreements(task, records), *contradictions(chosen.repeats)],
