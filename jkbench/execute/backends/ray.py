@@ -168,7 +168,7 @@ def _connect(address: str) -> None:
         import ray
     except ModuleNotFoundError:
         raise UserError("--executor ray: Ray is not installed here", "pip install 'jkbench[ray]'") from None
-    hint = "ray status says what runs; without --address a cluster is started on this machine"
+    hint = "ray status says what runs" if address else "run it again when this machine is less busy"
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon:
         try:
