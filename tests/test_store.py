@@ -226,7 +226,7 @@ def test_two_branches_merge_without_conflict(tmp_path: Path) -> None:
     assert [json.loads(line)["seed"] for line in lines] == [1, 2, 5]
 
 
-NOTHING = object()
+NOTHING = "no such field"
 
 
 @pytest.mark.parametrize(
