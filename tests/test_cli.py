@@ -149,6 +149,9 @@ def test_all_mistakes_of_a_command_are_told_at_once(work: Path, capsys: pytest.C
         (["new", "method", "jacobian"], "already"),
         (["new", "method", "9lives"], "cannot name a method"),
         (["plan", "--task", "digits-fewshot", "--shots", "zero"], "--shots"),
+        (["plan", "--task", "small.toml", "--methods", f"distill[act={'-' * 20_000}1]"], "valid number"),
+        (["plan", "--task", "small.toml", "--methods", "distill[act={[]: 1}]"], "brackets do not match"),
+        (["plan", "--task", "small.toml", "--set", f"shots={'[' * 5000}"], "shots"),
     ],
 )
 def test_a_users_mistake_is_a_sentence_and_exit_code_2(

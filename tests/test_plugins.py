@@ -77,6 +77,10 @@ def test_source_agrees_with_the_imported_class(index: Index) -> None:
         (GOOD.replace('{"distillation"}', "3"), 7, "tasks is 3, where a set of kinds of task is expected"),
         (GOOD.replace('{"distillation"}', '"distillation"'), 7, "a set of kinds of task is expected"),
         (GOOD.replace("    ce: W", '    elsewhere = "no"\n    ce: W'), 7, "a dict from kinds of task to reasons"),
+        (GOOD.replace('{"distillation"}', "{[]}"), 8, "written out"),
+        (GOOD + "\0", 1, "null bytes"),
+        (GOOD + f"x = {'-' * 20_000}1\n", 1, "nested too deeply"),
+        (GOOD + f"x = 1{' + 1' * 5000}\n", 1, "nested too deeply"),
     ],
 )
 def test_what_is_broken_is_told_with_file_and_line(tmp_path: Path, text: str, line: int, told: str) -> None:
@@ -198,8 +202,9 @@ def test_wrong_names_and_values_are_all_told_with_what_is_right(tmp_path: Path) 
 def test_a_wrong_default_or_type_in_the_file_is_told_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mine\.py:10: default of 'depth'"):
         parameters.model(plugin(tmp_path, GOOD.replace("= 2", "= 9")))
-    with pytest.raises(UserError, match=r"mine\.py:9: parameter 'ce'.*without importing"):
-        parameters.model(plugin(tmp_path, GOOD.replace("ce: Weight", "ce: my_type()")))
+    for wrong in ("my_type() = 1", "Annotated[float, Field(gee=0)] = 1", "Weight = 10**10**10"):
+        with pytest.raises(UserError, match=r"mine\.py:9: parameter 'ce'.*without importing"):
+            parameters.model(plugin(tmp_path, GOOD.replace("ce: Weight = 1.0", f"ce: {wrong}")))
 
 
 def test_the_model_of_a_plugin_is_built_once_and_again_for_other_code(tmp_path: Path) -> None:

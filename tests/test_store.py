@@ -93,6 +93,7 @@ def test_a_result_is_kept_before_a_failure_and_the_newer_before_the_older(tmp_pa
     ("line", "told"),
     [
         ('{"id": "abc", "task"', "truncated or damaged"),
+        ("[" * 100_000, "truncated or damaged"),
         ('{"some": "json"}', "it has no id"),
         ('{"id": "abc", "schema_version": 2}', "schema 2"),
         ('{"id": "abc", "schema_version": 1}', "not a record: task"),

@@ -44,6 +44,7 @@ def test_built_in_tasks_load(name: str) -> None:
         ("shots = [1, 5, 10, 50]", "shots = [1, 0]", "shots"),
         ("shots = [1, 5, 10, 50]", "shots = [1, 1]", "twice"),
         ("shots = [1, 5, 10, 50]", "shots = [", "not a TOML file"),
+        ("shots = [1, 5, 10, 50]", f"shots = {'[' * 5000}", "not a TOML file"),
     ],
 )
 def test_a_wrong_field_is_told_with_its_path(tmp_path: Path, old: str, new: str, told: str) -> None:
