@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test night grids bench lint leaderboard verify docs axe install clean
+.PHONY: demo test night mutants grids bench lint leaderboard verify docs axe install clean
 
 install: $(VENV)/.installed
 
@@ -28,7 +28,7 @@ test: install
 
 # Faults as often as a suite of minutes cannot try them; about an hour (docs/reliability.md).
 night: install
-	JKBENCH_NIGHT=1 $(BIN)/python -m pytest -s tests/test_kills.py tests/test_cut_writes.py tests/test_application.py
+	JKBENCH_NIGHT=1 $(BIN)/python -m pytest -s tests/test_kills.py tests/test_cut_writes.py tests/test_fuzz.py tests/test_application.py
 
 # A Ray cluster of three nodes and, where its packages are installed, a Slurm of one: minutes.
 grids: $(VENV)/.grids
@@ -41,6 +41,10 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray,slurm]'
 endif
 	@touch $@
+
+# Small changes of the code that the tests should notice: all of them, or SAMPLE=150 (docs/reliability.md).
+mutants: $(VENV)/.mutants
+	$(BIN)/python benchmarks/mutants.py $(if $(SAMPLE),--sample $(SAMPLE))
 
 bench: install
 	$(BIN)/python -m pytest tests/test_bench.py --benchmark-only --benchmark-disable-gc
@@ -62,11 +66,11 @@ verify: install
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d build/doctrees -b html . site
 
-$(VENV)/.docs: $(VENV)/.installed
+$(VENV)/.docs $(VENV)/.mutants: $(VENV)/.%: $(VENV)/.installed
 ifdef UV
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,$*]'
 else
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,$*]'
 endif
 	@touch $@
 
@@ -75,4 +79,4 @@ axe:
 	mkdir -p .axe && cd .axe && npm pack --silent axe-core@4.14.1 && tar xzf axe-core-4.14.1.tgz
 
 clean:
-	rm -rf $(VENV) demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) demo site build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

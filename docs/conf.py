@@ -30,6 +30,7 @@ SECTIONS = {
         "studies/hypotheses/README",
         "docs/statistics",
         "docs/performance",
+        "docs/reliability",
         "docs/gpu",
     ],
 }

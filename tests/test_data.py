@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jkbench.data.arrays import Split, canonical, carve, check, content, subset
+from jkbench.data.arrays import Split, canonical, carve, check, content, held_out, subset
 from jkbench.errors import UserError
+from jkbench.seeds import seed_of
 
 
 def made_up(classes: int = 3, each: int = 12, seed: int = 0) -> Split:
@@ -35,6 +38,35 @@ def test_subset_does_not_depend_on_the_stored_order(seed: int, storage: int) -> 
     one, other = canonical(made_up()), canonical(shuffled(made_up(), storage))
     chosen = subset(one.labels, 3, seed)
     assert np.array_equal(one.images[chosen], other.images[subset(other.labels, 3, seed)])
+
+
+def test_a_stream_has_the_same_seed_for_ever() -> None:
+    """The first eight bytes of a hash, the least significant first, halved; names do not run into each other."""
+    first = hashlib.sha256(b"subset\x1f3").digest()[:8]
+    assert seed_of("subset", 3) == sum(byte << 8 * place for place, byte in enumerate(first)) // 2
+    assert seed_of("subset", 3) == 2442303256548747796
+    assert seed_of("a", "b") != seed_of("ab")
+
+
+def test_the_images_of_a_class_are_drawn_from_its_own_stream() -> None:
+    """What is drawn of one class does not depend on the others; all images are all, in their order."""
+    labels = np.repeat([0, 1, 4], 9)
+    for draw, stream in ((lambda: subset(labels, 2, 5), ("subset", 5)), (lambda: held_out(labels, 2), ("split",))):
+        drawn = [
+            np.random.Generator(np.random.PCG64(seed_of(*stream, label))).permutation(np.arange(9) + 9 * place)[:2]
+            for place, label in enumerate((0, 1, 4))
+        ]
+        found = draw()
+        assert (np.flatnonzero(found) if found.dtype == bool else found).tolist() == sorted(np.concatenate(drawn))
+    assert subset(labels, "full", 5).tolist() == list(range(27))
+
+
+def test_images_come_back_whole_in_parts_and_in_canonical_order_after_any_choice() -> None:
+    split = canonical(made_up())
+    assert np.concatenate(list(split.parts(5))).tolist() == split.images.tolist()
+    turned = split.take(np.arange(len(split))[::-1])
+    assert (turned.labels == split.labels[::-1]).all()
+    assert canonical(turned).images.tolist() == split.images.tolist()
 
 
 def test_seeds_draw_different_subsets() -> None:
@@ -85,6 +117,7 @@ def test_too_few_images_is_refused_with_the_class() -> None:
         (np.zeros((3, 4, 4), np.uint8), np.zeros(3, int), r"\(3, 4, 4\)"),
         (np.zeros((3, 4, 4, 1), np.uint8), np.zeros(2, int), "for 3 images"),
         (np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 2]), "0 to 2"),
+        (np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3), r"labels are float64 \(3,\)\n  hint: expected: 3 integers"),
     ],
 )
 def test_wrong_arrays_are_refused(images: np.ndarray, labels: np.ndarray, told: str) -> None:

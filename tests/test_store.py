@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,7 +244,7 @@ NOTHING = "no such field"
         {"shots": 0}, {"shots": 10**12}, {"shots": "some"}, {"shots": True}, {"created": "yesterday"},
         {"cost": {"seconds": "1"}}, {"task": NOTHING}, {"more": 1},
     ],
-    ids=str,
+    ids=lambda change: re.sub(r"\W+", " ", str(change)),
 )  # fmt: skip
 def test_a_record_with_a_wrong_value_is_named_with_its_line_left_out_and_kept_on_disk(
     tmp_path: Path, change: dict[str, object]
