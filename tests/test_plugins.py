@@ -65,7 +65,7 @@ def test_source_agrees_with_the_imported_class(index: Index) -> None:
     [
         ("def oops(:\n", 1, "does not parse"),
         ("x = 1\n", 1, "no class derived from Method"),
-        (GOOD + "class Second(Method):\n    pass\n", 16, "Mine (line 7), Second (line 16) derive from Method"),
+        (GOOD + "class Second(Method):\n    pass\n", 16, "Mine (line 7), Second (line 16) all derive from Method"),
         (
             GOOD.replace("import Field\n", "import Field\nimport no_such_package\n"),
             4,

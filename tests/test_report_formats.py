@@ -149,7 +149,7 @@ def test_figure_is_small_readable_and_without_metadata(make):
     assert len(image) < 150_000
     opened = Image.open(io.BytesIO(image))
     assert 900 <= opened.width <= 1400
-    assert set(opened.info) <= {"dpi"}
+    assert set(opened.info) <= {"Content", "dpi"}
 
 
 def test_figure_of_one_column_and_of_the_full_data():

@@ -117,6 +117,10 @@ def test_a_gpu_is_asked_for() -> None:
     assert Request(gpus=1).device("cpu") == Request().device("auto") == "cpu"
     with pytest.raises(UserError, match="the trials ask for no GPU"):
         Request().device("cuda")
+
+
+def test_a_part_of_a_gpu_is_refused_where_jobs_have_whole_ones() -> None:
+    pytest.importorskip("submitit")
     with pytest.raises(UserError, match=r"a job cannot have 0\.5 GPUs"):
         backends.start("slurm", 1, Request(gpus=0.5)).__enter__()
 
@@ -132,6 +136,7 @@ def test_trials_that_could_not_be_started_wait_again(index: Index) -> None:
 def test_a_queue_that_takes_no_more_is_asked_again_when_a_job_has_ended(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("submitit")
     made = planning.make(small.task(), index, "scratch", shots=(4,), seeds=range(4)).trials
     workers, asked = slurm.Workers(1, Request(trials=1)), []
 
@@ -150,6 +155,7 @@ def test_a_queue_that_takes_no_more_is_asked_again_when_a_job_has_ended(
 
 
 def test_a_queue_that_takes_nothing_is_told(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
     made = planning.make(small.task(), index, "scratch", shots=(4,), seeds=[0]).trials
     workers = slurm.Workers(1)
     monkeypatch.setattr(workers, "_submit", Mock(side_effect=UserError("Slurm took no job: too many")))

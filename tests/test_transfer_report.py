@@ -229,7 +229,7 @@ def test_the_second_figure_is_the_same_every_time_small_and_without_metadata(wri
     assert len(image) < 200_000
     opened = Image.open(io.BytesIO(image))
     assert 900 <= opened.width <= 1400
-    assert set(opened.info) <= {"dpi"}
+    assert set(opened.info) <= {"Content", "dpi"}
     assert image != (written / "old-records-transfer.png").read_bytes()  # which has no panel of the drift
 
 
