@@ -288,7 +288,8 @@ def test_a_committed_choice_is_the_best_of_its_validation_records(path: Path, in
     assert not used & set(content["seeds"])
     scores: dict[tuple[str, str], list[float]] = {}
     for record in found:
-        if record.split == "validation" and record.seed in content["seeds"] and is_current(record):
+        wanted = record.seed in content["seeds"] and record.shots in content["shots"]
+        if record.split == "validation" and wanted and is_current(record):
             values = [value for name, value in record.metrics.items() if name.startswith("accuracy")]
             key = (record.method, json.dumps(record.parameters, sort_keys=True))
             scores.setdefault(key, []).append(float(np.mean(values)) if record.status == "ok" else -99.0)
