@@ -1,0 +1,71 @@
+"""What the teachers are like on the students' images: `properties.py` writes `properties.json`.
+
+Needs the stored teachers, which `run.sh` trains; the report needs this file alone.
+"""
+
+import json
+
+import torch
+from recipes import HERE, TASKS
+from torch import Tensor
+
+from jkbench.tasks import task as tasks
+from jkbench.engine import images as image_sets
+from jkbench.engine import teacher as networks
+from jkbench.engine.setup import training_pool
+from jkbench.maths.jacobian import full_jacobian
+from jkbench.plugins.discovery import discover
+from jkbench.records import teachers
+
+SIGMA, DRAWS = 0.3, 4
+"""Of the noise along which a teacher is held against its first-order expansion, on normalised inputs."""
+
+
+def linearity(logits: Tensor, jacobian: Tensor, x: Tensor, network: torch.nn.Module) -> float:
+    """1 - ‖f(x + δ) - f(x) - J δ‖ / ‖f(x + δ) - f(x)‖, the mean over images and draws: 1 for a linear map."""
+    stream, found = torch.Generator().manual_seed(0), []
+    for _ in range(DRAWS):
+        delta = SIGMA * torch.randn(x.shape, generator=stream)
+        moved = network(x + delta).logits - logits
+        expected = torch.einsum("bkd,bd->bk", jacobian, delta.flatten(1))
+        found.append(1 - (moved - expected).norm(dim=1) / moved.norm(dim=1))
+    return float(torch.cat(found).mean())
+
+
+def properties(network: torch.nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    """Means over the images."""
+    x = x.clone().requires_grad_()
+    logits = network(x).logits
+    jacobian = full_jacobian(logits, x, create_graph=False)
+    with torch.no_grad():
+        probabilities = logits.softmax(dim=1)
+        own = jacobian[torch.arange(len(y)), y]
+        whole = jacobian.flatten(1).norm(dim=1)
+        return {
+            "accuracy on the students' images": float((logits.argmax(dim=1) == y).float().mean()),
+            "largest probability": float(probabilities.max(dim=1).values.mean()),
+            "norm of the logits": float(logits.norm(dim=1).mean()),
+            "norm of the Jacobian's correct row": float(own.norm(dim=1).mean()),
+            "norm of the Jacobian over that of the logits": float((whole / logits.norm(dim=1)).mean()),
+            "local linearity": linearity(logits.detach(), jacobian, x.detach(), network),
+        }  # fmt: skip
+
+
+def main() -> None:
+    """Every teacher, with the hash of its weights and its accuracy on its test images."""
+    index, found = discover(), {}
+    for name in TASKS:
+        task = tasks.load(str(HERE / "tasks" / f"{name}.toml"))
+        data = image_sets.of_task(task, index.datasets())
+        recipe = teachers.of_task(task, index.datasets())
+        assert recipe is not None
+        trained = networks.load(HERE, recipe, data.source, torch.device("cpu"))
+        split = data.target.splits[training_pool(data.target.splits, "validation")]
+        images = image_sets.on_device(split, data.normalisation, torch.device("cpu"))
+        measured = properties(trained.copy(), images.read(slice(0, len(images))), images.labels)
+        found[name] = {"weights": trained.weights, "accuracy on its test images": trained.accuracy, **measured}
+    (HERE / "properties.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
