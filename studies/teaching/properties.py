@@ -9,13 +9,13 @@ import torch
 from recipes import HERE, TASKS
 from torch import Tensor
 
-from jkbench.tasks import task as tasks
 from jkbench.engine import images as image_sets
 from jkbench.engine import teacher as networks
 from jkbench.engine.setup import training_pool
 from jkbench.maths.jacobian import full_jacobian
 from jkbench.plugins.discovery import discover
 from jkbench.records import teachers
+from jkbench.tasks import task as tasks
 
 SIGMA, DRAWS = 0.3, 4
 """Of the noise along which a teacher is held against its first-order expansion, on normalised inputs."""
