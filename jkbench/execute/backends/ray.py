@@ -16,7 +16,8 @@ from typing import Any, Self, get_args
 
 from jkbench.errors import Collector, UserError
 from jkbench.execute import NOTHING, Machine, Needs, failed_record, node, parcel, work
-from jkbench.execute.backends import Heard, ignore, processes, ray_node
+from jkbench.execute.backends import Heard, ignore, ray_node
+from jkbench.execute.backends.cluster import ClusterWorkers
 from jkbench.execute.order import LongestFirst
 from jkbench.execute.parcel import Parcel
 from jkbench.execute.request import NO_REQUEST, Request
@@ -32,14 +33,11 @@ REACH = 5.0
 """Seconds in which a cluster's address answers."""
 
 
-class Workers:
+class Workers(ClusterWorkers):
     """What a cluster has free."""
 
-    streams = False
-
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
-        self._threads, self._request = threads, request
-        self._here = processes.Workers(threads)
+        super().__init__(threads, request)
         self._busy: dict[Any, Trial] = {}
 
     def __enter__(self) -> Self:
@@ -60,13 +58,6 @@ class Workers:
             with contextlib.suppress(Exception):
                 ray.cancel(running, force=True)
         ray.shutdown()
-
-    def grow(self, jobs: int) -> None:
-        """Ray starts its processes itself."""
-
-    def facts(self, device: str) -> tuple[str, float | None]:
-        """A GPU where trials ask for one."""
-        return self._request.device(device), None
 
     def slots(self) -> int:
         """Two for each trial that the cluster runs at a time: no worker waits for this process."""

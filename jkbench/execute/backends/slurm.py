@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from jkbench.errors import UserError, unknown
 from jkbench.execute import NOTHING, Machine, Needs, failed_record, node
-from jkbench.execute.backends import Heard, ignore, processes
+from jkbench.execute.backends import Heard, ignore
+from jkbench.execute.backends.cluster import ClusterWorkers
 from jkbench.execute.backends.slurm_job import CallJob, TrialsJob
 from jkbench.execute.order import LongestFirst
 from jkbench.execute.request import NO_REQUEST, Request
@@ -35,14 +36,11 @@ EVERY, LAG = 2.0, 5.0
 """Seconds between two looks at the queue, and in which the result of a job that has left it gets to a shared disk."""
 
 
-class Workers:
+class Workers(ClusterWorkers):
     """What Slurm's queue takes."""
 
-    streams = False
-
     def __init__(self, threads: int = 1, request: Request = NO_REQUEST) -> None:
-        self._threads, self._request = threads, request
-        self._here = processes.Workers(threads)
+        super().__init__(threads, request)
         self._jobs: dict[Any, TrialsJob] = {}
         self._versions = node.versions()
 
@@ -68,13 +66,6 @@ class Workers:
         elif self._jobs:
             for job in self._jobs:
                 job.cancel()
-
-    def grow(self, jobs: int) -> None:
-        """Slurm starts processes."""
-
-    def facts(self, device: str) -> tuple[str, float | None]:
-        """A GPU where trials ask for one."""
-        return self._request.device(device), None
 
     def slots(self) -> int:
         """Jobs in the queue."""
