@@ -53,11 +53,12 @@ def test_the_readings_are_of_validation_images_alone() -> None:
 def test_two_precisions_are_equivalent_where_both_one_sided_tests_say_so() -> None:
     """Against Schuirmann's two tests, each written out."""
     report = report_of("precision")
-    near, far, wide = [0.1, -0.1, 0.2, 0.0, 0.1, -0.2], [1.0, 1.1, 0.9, 1.2, 1.0, 0.8], [2.0, -2.0, 1.5, -1.0, 0.5, 0.0]
+    near, far, wide = [0.3, -0.3, 0.2, 0.0, 0.3, -0.4], [1.0, 1.5, 0.9, 1.2, 1.0, 0.5], [2.0, -2.0, 1.5, -1.0, 0.5, 0.0]
     for values in (near, far, wide):
         above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
         below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
         assert report.not_equivalent(values) == pytest.approx(max(above, below))
+    assert report.not_equivalent([0.0] * 6) > 0, "seeds that do not differ are no proof"
     assert [report.verdict(each) for each in (near, far, wide)] == ["equivalent", "different", "not resolved"]
 
 

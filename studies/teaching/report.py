@@ -149,12 +149,13 @@ INTRO = f"""Which property of a teacher goes with the accuracy of its students, 
 distillation? {len(TASKS)} teachers of `digits-fewshot` differ in optimiser, weight decay, length of training and
 augmentation. Each teaches the same students: the same images, initial weights and order of batches at a seed.
 Validation images, eight seeds that no table uses. The parameters are those that `jkbench tune` chose on
-`digits-fewshot`, with its teacher: a teacher whose logits are larger may need others."""
+`digits-fewshot` with its teacher, which is one of these (`adam-long`): other teachers may need others."""
 
 LEGEND = (
     "Correlations are Spearman's, over teachers, of a property with the mean over seeds; p by permutations of the "
     "teachers, adjusted for all cells of the table (largest absolute correlation).",
     "A correlation over recipes is no proof of a cause: the properties go with each other.",
+    "The teacher's accuracy on its test images is for information: nothing was chosen by it.",
     "The students' images are those that validation runs draw their subsets from; the teacher was trained on them.",
     "Norm of the Jacobian's correct row: of the correct class's logit by the normalised input, mean over images.",
     "Local linearity: 1 − ‖f(x + δ) − f(x) − J δ‖ / ‖f(x + δ) − f(x)‖ with Gaussian δ of std 0.3; 1 for a linear map.",
