@@ -144,8 +144,9 @@ difference lies outside ± {margin} points. Below 0.05 the row is *equivalent*; 
 these rows were judged twice: ten seeds left three of them not resolved, so ten more were run for all four. A row is
 *different* where the interval leaves out zero, else *not resolved*. How often a row that differs by exactly {margin}
 points is called equivalent, simulated with these differences: {twice} at 10 per class, {once} at 50 per class.
-A validation image is half a point, and ± 0.00 says that no seed differs. The tests are not adjusted for the number of rows.
-Digits only. On `cifar100-fewshot-short` at 10 per class a trial in float32 takes 16 minutes of one core (`distill`) or 34
+A validation image is half a point, and ± 0.00 says that no seed differs.
+The tests are not adjusted for the number of rows. Digits only.
+On `cifar100-fewshot-short` at 10 per class a trial in float32 takes 16 minutes of one core (`distill`) or 34
 (`jacobian`), so 10 seeds of both rows in both precisions take about 13 hours: not run."""
 
 GRADIENTS = """The gradient of the whole loss by the student's weights, at initialisation and on the first batch of a
