@@ -19,7 +19,6 @@ from jkbench.engine import images as image_sets
 from jkbench.engine import profile as profiling
 from jkbench.execute import forecast
 from jkbench.execute import work as workers
-from jkbench.execute.progress import duration
 from jkbench.execute.run import make_plan
 from jkbench.execute.run import run as run_plan
 from jkbench.execute.session import Resources
@@ -27,6 +26,7 @@ from jkbench.files import of_package
 from jkbench.plugins.discovery import Index
 from jkbench.records import teachers
 from jkbench.records.store import Store
+from jkbench.records.timings import duration
 from jkbench.tasks import builtin
 from jkbench.tasks import task as tasks
 

@@ -19,7 +19,7 @@ from jkbench.papers import table as papers
 from jkbench.papers.compare import PaperDifference, Read, compare
 from jkbench.planning import record_fields
 from jkbench.plugins.discovery import Index
-from jkbench.records.schema import Record
+from jkbench.records.schema import Cost, Record
 from jkbench.records.store import RecordSet
 from jkbench.statistics import Interval, mean_interval, prediction_intervals
 from jkbench.tasks import task as tasks
@@ -85,6 +85,27 @@ def test_cells_gains_and_verdicts(index: Index) -> None:
     assert "3 of 36 cells" in text
     assert f"{np.mean(better):.2f} ± {half:.2f}" in text
     assert text == render(page)
+
+
+def test_a_page_says_how_long_its_empty_cells_take(index: Index) -> None:
+    """Steps of the row, else of its method: 500 epochs of 100 classes in batches of 64, five seeds each."""
+    used = tasks.load("cifar100-fewshot")
+    done = records(index, "cifar100", {("ce", "5"): [13.0, 14.0], ("ce+act+jac", "5"): [30.0]})
+    for record, seconds in zip(list(done.records.values()), (10.0, 30.0, 80.0), strict=True):
+        cost = Cost(seconds=seconds, step_ms=1, steps=40, peak_memory_mb=1, trainable_parameters=1, alone=True)
+        done.records[record.id] = record.model_copy(update={"cost": cost})
+    assert compare(table("cifar100"), used, index, done).missing == []  # nothing timed a step of distill
+    (trial,) = plan.make(used, index, "distill[ce=0]", shots=[1], seeds=[0]).trials
+    cost = Cost(seconds=4, step_ms=1, steps=4, peak_memory_mb=1, trainable_parameters=1, alone=True)
+    other = Record(**{**record_fields(trial), "status": "ok", "metrics": {"accuracy": 0.1}, "cost": cost})
+    page = compare(table("cifar100"), used, index, done, [other])
+    at = {each.shots: each for each in page.missing}
+    assert list(at) == [1, 5, 10, 50, 100, 500]
+    assert (at[1].trials, at[5].trials) == (30, 20)
+    scratch, distill, jacobian = 0.5, 1.0, 2.0  # seconds a step
+    assert at[1].seconds == pytest.approx(5 * 500 * 2 * (scratch + 2 * distill + 3 * jacobian))
+    assert at[5].seconds == pytest.approx(5 * 500 * 8 * (2 * distill + 2 * jacobian))
+    assert "33 h 20 min" in render(page)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def plan(folder: Path, as_json: bool, measure: bool, device: str, threads: int, 
 def _time(expected: Forecast, less: str, measured: bool) -> Iterator[str]:
     """What is trained first, and how long all takes."""
     from jkbench.execute.forecast import MEASURE
-    from jkbench.execute.progress import duration
+    from jkbench.records.timings import duration
 
     for recipe in expected.recipes:
         seconds = expected.networks.get(recipe.role)

@@ -10,7 +10,6 @@ from jkbench.errors import UserError
 from jkbench.execute import Machine, Needs, backends, work
 from jkbench.execute.backends import Workers
 from jkbench.execute.order import cell
-from jkbench.execute.progress import duration
 from jkbench.files import of_package
 from jkbench.planning import Plan, Row, Trial
 from jkbench.plugins.discovery import Index
@@ -18,7 +17,7 @@ from jkbench.records import teachers
 from jkbench.records.schema import Outline
 from jkbench.records.store import Store
 from jkbench.records.teachers import Recipe
-from jkbench.records.timings import CellKey, seconds_by_cell
+from jkbench.records.timings import CellKey, duration, seconds_by_cell
 from jkbench.tasks import builtin
 from jkbench.tasks import task as tasks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from jkbench import planning as plan
 from jkbench.errors import UserError
+from jkbench.papers.missing import Missing, missing
 from jkbench.papers.table import PaperTable
 from jkbench.plugins.discovery import Index
+from jkbench.records.schema import Outline
 from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
 from jkbench.report.caption import protocol, provenance
@@ -113,6 +115,8 @@ class Reproduction:
     readings: list[Read]
     protocol: list[str]
     stale: int
+    missing: list[Missing]
+    """What the empty cells would take; empty where there is none, or nothing to estimate from."""
 
     @property
     def known(self) -> bool:
@@ -131,18 +135,28 @@ class Reproduction:
         return [gains for gains in same if any(gain.ours is not None for gain in gains)]
 
 
-def compare(table: PaperTable, task: Task, index: Index, loaded: RecordSet) -> Reproduction:
-    """The page of a table, from a task's records on test images; the last epoch's numbers."""
+def compare(
+    table: PaperTable, task: Task, index: Index, loaded: RecordSet, timed: Iterable[Outline] = ()
+) -> Reproduction:
+    """The page of a table, from a task's records on test images; the last epoch's numbers.
+
+    ``timed``: more records of this student, which tell how long a step takes.
+    """
     rows = {name: rows_of(table, task, index, name) for name in table.readings_of(task.name)}
     labels = dict.fromkeys(label for labelled, _ in rows.values() for label in labelled.values())
     chosen = choose(task, index, loaded, labels=list(labels))
     grid = arrange(task, [record for record in chosen.records if record.status == "ok"])
+    wanted = {
+        (label, regime): label.partition("[")[0] for label in labels for regime in regimes(table, task)
+    }  # fmt: skip
+    done = {(record.label, record.shots) for record in grid.every}
     return Reproduction(
         table=table,
         task=task,
         readings=[_read(table, task, name, *of_row, grid) for name, of_row in rows.items()],
         protocol=[*protocol(task, grid), *provenance(task, grid)] if grid.every else [],
         stale=chosen.stale,
+        missing=missing(task, index, wanted, done, [*loaded.records.values(), *timed]),
     )
 
 

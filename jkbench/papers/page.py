@@ -8,6 +8,7 @@ from functools import partial
 
 from jkbench.papers import figure
 from jkbench.papers.compare import PaperDifference, PaperNumber, Read, Reproduction
+from jkbench.records.timings import duration
 from jkbench.report.document import Block, Bullets, Document, Drawing, Entry, Section, Table, Words, rich, table
 from jkbench.report.wording import code, measured, plural, signed
 
@@ -28,6 +29,7 @@ def document(page: Reproduction, name: str) -> Document:
         *drawn,
         *([_beside(page)] if shared else []),
         *(block for read in page.readings for block in _reading(page, read)),
+        *([_missing(page)] if page.missing else []),
         Section("How to read the tables", tuple(_explained(page))),
         Section("Protocol", (Bullets(tuple(page.protocol)) if page.protocol else "Nothing has been run yet.",)),
         f"{plural(page.stale, 'record')} of earlier code or another protocol left out." if page.stale else "",
@@ -55,6 +57,20 @@ def _another_protocol(page: Reproduction) -> Words:
 
 def _column(page: Reproduction) -> str:
     return page.table.column.replace("_", " ")
+
+
+def _missing(page: Reproduction) -> Section:
+    """How long what is empty would take, by regime."""
+    rows: list[list[str | Entry]] = [
+        [str(each.shots), str(each.trials), duration(each.seconds)] for each in page.missing
+    ]
+    total = duration(sum(each.seconds for each in page.missing))
+    intro = (
+        f"All empty cells together: about {total} of one core, with {plural(page.task.seeds, 'seed')} each and without "
+        "the teacher's own training. By the steps of recorded trials with the same student (median of the row, or of "
+        "its method); what ran beside them is in these times."
+    )
+    return Section("What is missing", (intro, table(["per class", "trials", "time"], rows)))
 
 
 def _pair(gain: PaperDifference) -> str:

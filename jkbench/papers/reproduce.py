@@ -84,10 +84,13 @@ def _write(
     from jkbench.papers.page import document, done
     from jkbench.report.render import write
 
-    loaded = Store(folder).read(task_name)
+    store = Store(folder)
+    loaded = store.read(task_name)
     if not wanted and not loaded.records:
         return None
-    page = compare(table, recorded_tasks.load(task_name, folder), discover(()), loaded)
+    others = [name for name in (*table.tasks, *table.timed_by) if name != task_name]
+    timed = [record for name in others for record in store.outlines(name).records.values()]
+    page = compare(table, recorded_tasks.load(task_name, folder), discover(()), loaded, timed)
     path = write(folder, document(page, f"{preset}-{task_name}"))[0]
     for complaint in loaded.complaints():
         warn(f"warning: {complaint}")

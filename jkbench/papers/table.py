@@ -46,6 +46,9 @@ class PaperTable(BaseModel):
         default_factory=dict, description="by task that stands in, by name: readings that it runs, on one page"
     )
     gains: list[tuple[str, str]] = Field(description="pairs of rows whose difference the paper speaks of")
+    timed_by: list[str] = Field(
+        default_factory=list, description="other tasks whose student is this one: their records time its steps"
+    )
     gain_columns: list[str] = Field(default_factory=list, description="where it speaks of them, if not everywhere")
     _folder: Path = PrivateAttr()
 

@@ -11,6 +11,19 @@ CellKey = tuple[str, Shots]
 """A row's label and the regime: trials of one cell take about the same time."""
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: ``42 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 days 4 h``, ``41 days``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 // 60 else "")
+    days, hours = whole // 86400, whole % 86400 // 3600
+    return f"{days} days" + (f" {hours} h" if hours and days < 10 else "")
+
+
 def seconds_by_cell(records: Iterable[Outline]) -> dict[CellKey, float]:
     """Mean seconds of training of the finished trials of each cell."""
     times: dict[CellKey, list[float]] = {}
