@@ -14,11 +14,13 @@ from conftest import ROOT
 
 from jkbench.cli import cli
 from jkbench.plugins.discovery import discover
-from jkbench.records.select import every
+from jkbench.records.select import Chosen, every
 from jkbench.records.store import Store
 from jkbench.report.excerpt import fill
 from jkbench.report.page import Page, compose
 from jkbench.report.tidy import tidy
+from jkbench.report.versus import versus
+from jkbench.statistics import mean_interval
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BOARD = ROOT / "leaderboard"
@@ -29,9 +31,13 @@ PAGES = [
 ]
 
 
-def page(name: str) -> Page:
+def chosen(name: str) -> Chosen:
     (found,) = (each for each in every(Store(BOARD), discover(), "test", [], Store(BOARD).read) if each.name == name)
-    return compose(found)
+    return found
+
+
+def page(name: str) -> Page:
+    return compose(chosen(name))
 
 
 def gains(name: str) -> pd.DataFrame:
@@ -77,6 +83,21 @@ def test_the_readme_s_third_finding_is_what_the_records_say():
     for each in (found, gains("flowers-transfer-tuned")):
         assert each["gain"].notna().sum() >= 10
         assert not any((each["gain"] > 0) & (each["gain_p"] < 0.05))
+
+
+def test_what_the_reproduction_says_of_photographs_is_what_the_records_say():
+    found = gains("cifar100-to-cifar10-tuned")
+    for shots in (5, 20):
+        assert found.loc["lwf", shots]["gain"] > 0
+        assert found.loc["lwf", shots]["gain_p"] < 0.05
+    lost = found.drop(index="finetune", level="label").query("shots == 100").dropna()
+    assert len(lost) == 6
+    assert all((lost["gain"] < 0) & (lost["gain_p"] < 0.05))
+    for each in versus([chosen("cifar100-to-cifar10-tuned")], "attention-jacobian", "lwf"):
+        if each.column.shots in (5, 20):
+            points = mean_interval([100 * value for value in each.differences])
+            assert abs(points.mean) < points.half_width
+            assert points.mean + points.half_width < 0.94  # the smallest gain of the paper's table
 
 
 def test_the_readme_is_at_most_700_words():
