@@ -57,9 +57,10 @@ def test_two_precisions_are_equivalent_where_both_one_sided_tests_say_so() -> No
     for values in (near, far, wide):
         above = stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
         below = stats.ttest_1samp(values, 0.5, alternative="less").pvalue
-        assert report.not_equivalent(values) == pytest.approx(max(above, below))
-    assert report.not_equivalent([0.0] * 6) > 0, "seeds that do not differ are no proof"
-    assert [report.verdict(each) for each in (near, far, wide)] == ["equivalent", "different", "not resolved"]
+        assert report.not_equivalent(values, image=0.5) == pytest.approx(max(above, below))
+    assert report.not_equivalent([0.0] * 6, image=0.5) > 0, "seeds that do not differ are no proof"
+    rows = [report.Row("cifar10-lite", 20, "distill", 0.0, 0.0, values) for values in (near, far, wide)]
+    assert [row.verdict for row in rows] == ["equivalent", "different", "not resolved"]
 
 
 def test_the_sentence_on_the_weight_of_a_jacobian_term_is_what_its_records_say() -> None:
