@@ -85,6 +85,16 @@ def test_the_readme_s_third_finding_is_what_the_records_say():
         assert not any((each["gain"] > 0) & (each["gain_p"] < 0.05))
 
 
+def test_what_the_readme_says_of_photographs_is_what_the_records_say():
+    found = gains("cifar10-lite-tuned")
+    for label, shots in (("jacobian-random-rows", 5), ("jacobian-random-rows", 20), ("jacobian", 20)):
+        gain, half, p = found.loc[label, shots]
+        assert f"{gain:.1f} ± {half:.1f}" in README
+        assert p < 0.05
+    for label, shots in (("jacobian", 5), ("jacobian", 100), ("jacobian-random-rows", 100)):
+        assert not (found.loc[label, shots]["gain"] > 0 and found.loc[label, shots]["gain_p"] < 0.05)
+
+
 def test_what_the_reproduction_says_of_photographs_is_what_the_records_say():
     found = gains("cifar100-to-cifar10-tuned")
     for shots in (5, 20):
