@@ -356,7 +356,7 @@ def test_of_several_methods_the_first_is_measured(own: Path, capsys: pytest.Capt
     ("arguments", "told"),
     [
         (["--bound", "digits-fewshot"], "digits-fewshot is a distillation task"),
-        (["--bound", "digits-noise"], "transfer tasks: digits-transfer"),
+        (["--bound", "digits-noise"], "transfer tasks: cifar100-to-cifar10"),
         (["--bound", "digits-transfr"], "did you mean 'digits-transfer'"),
         (["--bound", "tiny-transfer.toml", "--shots", "few"], "'few' is not a number of images per class"),
         (["--bound", "tiny-transfer.toml", "--shots", "5000"], "5000 images per class are asked for"),

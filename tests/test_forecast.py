@@ -220,7 +220,8 @@ def test_a_terminal_is_asked_for_yes_and_a_script_is_told(
 
 
 def test_a_cheaper_task_is_one_whose_records_say_so(index: Index, tmp_path: Path) -> None:
-    """Against the records' mean seconds, read as a data frame."""
+    """Against the records' mean seconds, read as a data frame; a cell without records takes the mean of all cells, as
+    long as half are known."""
     made = planning.make(tasks.load("cifar100-fewshot"), index, "scratch,distill,jacobian")
     found = forecast.cheaper(made, index, Store(tmp_path), 1e7)
     assert found is not None
@@ -235,8 +236,8 @@ def test_a_cheaper_task_is_one_whose_records_say_so(index: Index, tmp_path: Path
                 for row in planning.make(task, index, "scratch,distill,jacobian").rows
                 for shots in task.shots
             ]
-            if None not in cells:
-                sums[name] = task.seeds * sum(cells)
+            if 2 * cells.count(None) <= len(cells):
+                sums[name] = task.seeds * sum(means.mean() if cell is None else cell for cell in cells)
     best = max((name for name in sums if sums[name] <= 3600), key=lambda name: sums[name])
     assert found == (best, pytest.approx(sums[best]))
     assert forecast.cheaper(made, index, Store(tmp_path), 10 * min(sums.values()) - 1) is None
