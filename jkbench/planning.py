@@ -130,7 +130,7 @@ def check_names(task: Task, index: Index) -> None:
     """Refuse a task that names unknown methods, in ``[methods]`` or as its baseline."""
     with Collector() as problems:
         for where, name in [*(("methods", name) for name in task.methods), ("baseline", task.baseline)]:
-            if name.partition("[")[0] not in index.methods():
+            if plugin_parameters.method_of(name) not in index.methods():
                 error = unknown("method", name, index.methods())
                 problems.add(UserError(f"{task.name}: {where}: {error.message}", error.hint))
 

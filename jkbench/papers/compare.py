@@ -13,6 +13,7 @@ from jkbench.errors import UserError
 from jkbench.papers.missing import Missing, missing
 from jkbench.papers.table import PaperTable
 from jkbench.plugins.discovery import Index
+from jkbench.plugins.parameters import method_of
 from jkbench.records.schema import Outline
 from jkbench.records.select import choose
 from jkbench.records.store import RecordSet
@@ -146,9 +147,7 @@ def compare(
     labels = dict.fromkeys(label for labelled, _ in rows.values() for label in labelled.values())
     chosen = choose(task, index, loaded, labels=list(labels))
     grid = arrange(task, [record for record in chosen.records if record.status == "ok"])
-    wanted = {
-        (label, regime): label.partition("[")[0] for label in labels for regime in regimes(table, task)
-    }  # fmt: skip
+    wanted = {(label, regime): method_of(label) for label in labels for regime in regimes(table, task)}
     done = {(record.label, record.shots) for record in grid.every}
     return Reproduction(
         table=table,

@@ -184,6 +184,11 @@ def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     return chosen
 
 
+def method_of(label: str) -> str:
+    """The method of a row: ``jacobian`` of ``jacobian[jac=0.5]``."""
+    return label.partition("[")[0]
+
+
 def _split(text: str) -> list[str]:
     """Parts between commas that stand outside brackets."""
     parts, depth, start = [], 0, 0

@@ -10,6 +10,7 @@ from functools import cache
 from jkbench import planning as plan
 from jkbench.errors import UserError
 from jkbench.plugins.discovery import Index
+from jkbench.plugins.parameters import method_of
 from jkbench.records import choices
 from jkbench.records import tasks as recorded_tasks
 from jkbench.records.choices import Choices, Origin
@@ -115,7 +116,7 @@ def choose(
     current = [record for record in wanted if is_current(record)]
     there = {record.label for record in current}
     # candidates on validation images are whatever was tried
-    named_by_task = {*task.methods, task.baseline.partition("[")[0]} if split == "test" else set()
+    named_by_task = {*task.methods, method_of(task.baseline)} if split == "test" else set()
     named_by_task -= {name for name in {record.method for record in current} if len(task.rows(name)) == 1}
     planned = [row.label for row in rows if row.label in there or row.plugin.name in named_by_task]
     return Chosen(

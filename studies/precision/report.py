@@ -102,7 +102,7 @@ def level(rows: list[Row]) -> float:
 
 
 def levels(rows: list[Row]) -> Iterator[str]:
-    """``5.3 % at 10 per class of `digits-fewshot```, for each regime."""
+    """Each regime's level in words: 5.3 % at 10 per class of `digits-fewshot`."""
     for (task, shots), alike in groupby(rows, key=lambda row: (row.task, row.shots)):
         yield f"{level(list(alike)):.1f} % at {shots} per class of `{task}`"
 

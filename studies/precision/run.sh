@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same trials in float32 and in bfloat16, on validation images, at seeds that no table uses; then how far rounding
-# moves a gradient. An hour on two idle cores; trials that are there are not run again.
+# moves a gradient. About 40 minutes on two idle cores; trials that are there are not run again.
 set -euo pipefail
 here=studies/precision
 jkbench=${JKBENCH:-jkbench}

@@ -9,6 +9,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from jkbench.papers.theory.terms import Curve, Reach, conclusions, verdict
+from jkbench.plugins.parameters import method_of
 from jkbench.report.document import Bullets, Document, Drawing, Section, table
 from jkbench.report.figures import legend, style
 from jkbench.report.wording import code, plural
@@ -57,7 +58,7 @@ def document(
 
 def _swept(curves: Sequence[Curve]) -> str:
     """That a term's end depends on its weight, where a method stands on the page with several parameters."""
-    rows = Counter(row.partition("[")[0] for row in dict.fromkeys(curve.row for curve in curves))
+    rows = Counter(method_of(row) for row in dict.fromkeys(curve.row for curve in curves))
     several = [code(method) for method, count in rows.items() if count > 1]
     parts = f"{' and '.join(several)} {'have' if len(several) > 1 else 'has'} several rows"
     return f"{parts}: how far a term falls depends on its weight beside the others." if several else ""
