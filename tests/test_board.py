@@ -113,6 +113,9 @@ def test_what_records_and_plugins_say_is_escaped(index: Index) -> None:
     assert not [attributes for tag, attributes in tags if tag == "img" or "onerror" in attributes]
     assert sum(tag == "script" for tag, _ in tags) == 2  # the data and the board's own
     assert "&lt;img src=x onerror=" in text
+    further = data(text)["further"]["digits-fewshot"]
+    assert "<img" not in further
+    assert "&lt;img src=x onerror=" in further
     cell = next(cell for cell in data(text)["cells"].values() if cell["row"] == EVIL)
     assert cell["parameters"] == {EVIL: EVIL}
     assert cell["command"].startswith("jkbench run --methods '<img")  # quoted for a shell, too

@@ -129,6 +129,20 @@ def test_open_a_cell_by_keyboard(page: Any) -> None:
     assert button.evaluate("button => document.activeElement === button")
 
 
+def test_open_all_tables_of_a_task(page: Any) -> None:
+    details = page.locator("#digits-fewshot details")
+    details.locator("summary").focus()
+    page.keyboard.press("Enter")
+    gains = details.locator("table").first
+    gains.wait_for()
+    assert "Gain over" in gains.locator("caption").inner_text()
+    assert EVIL in details.inner_text()
+    assert page.locator("img").count() == 0
+    gains.locator("thead button").nth(1).click()
+    assert gains.locator("thead th").nth(1).get_attribute("aria-sort") == "descending"
+    assert "takes a script" not in details.inner_text()
+
+
 def test_a_record_that_names_a_script_is_text(page: Any) -> None:
     page.locator(f"#digits-fewshot tr[data-row='{EVIL}'] [data-cell='5|accuracy']").first.click()
     page.locator("dialog[open]").wait_for()
@@ -173,6 +187,8 @@ def test_without_a_script_the_tables_are_there(browser: Any, file: Path) -> None
     assert opened.locator("#digits-fewshot table").first.is_visible()
     assert opened.locator("#digits-fewshot figure svg").first.is_visible()
     assert not opened.locator(".filters").is_visible()
+    opened.locator("#digits-fewshot summary").click()
+    assert "digits-fewshot.md" in opened.locator("#digits-fewshot details").inner_text()
     context.close()
 
 
@@ -188,6 +204,9 @@ def test_axe_finds_nothing_serious(browser: Any, file: Path, scheme: str) -> Non
         if opening:
             opened.locator("[data-cell]").first.click()
             opened.locator("dialog[open]").wait_for()
+        else:
+            opened.locator("#digits-fewshot summary").click()
+            opened.locator("#digits-fewshot details table").first.wait_for()
         found += opened.evaluate("async () => (await axe.run()).violations")
     serious = [(v["id"], v["nodes"][0]["html"][:120]) for v in found if v["impact"] in ("serious", "critical")]
     context.close()

@@ -1,5 +1,6 @@
 "use strict";
-// Sorting, filtering, and what a cell opens. All text from records is set as text, never as markup.
+// Sorting, filtering, and what a cell or a task opens. Text of records is set as text; the markup of further tables was
+// escaped where it was made, as that of the page.
 const $ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 let data = null;
 const form = document.querySelector(".filters");
@@ -7,9 +8,10 @@ const dialog = document.querySelector("dialog");
 document.documentElement.classList.remove("plain");
 
 async function unpack() {
+  if (data) return;
   const bytes = Uint8Array.from(atob(document.getElementById("data").textContent), (letter) => letter.charCodeAt(0));
   const text = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(text).json();
+  data = await new Response(text).json();
 }
 
 function element(name, text, attributes = {}, space) {
@@ -80,12 +82,25 @@ function sort(head, at) {
   }
 }
 
-for (const head of $("thead th")) {
-  const button = element("button", undefined, { type: "button" });
-  button.append(...head.childNodes);
-  head.append(button);
-  const at = [...head.parentNode.cells].indexOf(head);
-  button.addEventListener("click", () => sort(head, at));
+function sortable(inside) {
+  for (const head of $("thead th", inside)) {
+    const button = element("button", undefined, { type: "button" });
+    button.append(...head.childNodes);
+    head.append(button);
+    const at = [...head.parentNode.cells].indexOf(head);
+    button.addEventListener("click", () => sort(head, at));
+  }
+}
+
+// a task's further tables
+for (const details of $(".task details")) {
+  details.addEventListener("toggle", async () => {
+    await unpack();
+    const further = element("div");
+    further.innerHTML = data.further[details.closest(".task").dataset.task];
+    sortable(further);
+    details.replaceChildren(details.firstElementChild, further);
+  }, { once: true });
 }
 
 // cells
@@ -165,12 +180,13 @@ function open(cell) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-cell]");
   if (button) {
-    data ??= await unpack();
+    await unpack();
     const [task, row] = [button.closest("[data-task]"), button.closest("[data-row]")];
     open(data.cells[[task.dataset.task, row.dataset.row, button.dataset.cell].join("|")]);
   }
   if (event.target === dialog) dialog.close();
 });
+sortable();
 show();
 
 // a served board: load again when the records have changed, but not under a reader's open cell

@@ -28,18 +28,23 @@ from jkbench.tasks.shots import Shots, per_class, size
 
 NAME = "index.html"
 HERE = Path(__file__).parent
-POINTS = 10
+POINTS = 8
 """About how many points of a curve are in the page."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A task's part of the board: its markup, what its cells open, and what can be filtered."""
+    """A task's part of the board: its markup, what its cells open, what can be filtered.
+
+    ``further``: the markup of the other tables; the page unpacks it when they are opened, since written out it would be
+    a third of the page.
+    """
 
     name: str
     title: str
     kind: str
     markup: str
+    further: str
     cells: dict[str, Any]
     trials: dict[str, Any]
     environments: dict[str, Any]
@@ -73,9 +78,10 @@ def part(page: Page, document: Document, index: Index) -> Part:
     markup += tag("p", "", class_="count", role="status")
     markup += "".join(tables) + "".join(tag("p", html.words(note), class_="note") for note in _problems(page))
     markup += tag("div", "".join(filter(None, figures)), class_="figures") + _legend(page)
-    markup += tag("details", tag("summary", "All tables, protocol and checks") + further)
+    unread = f"Opening this takes a script. Without one, read `{page.name}.md`, beside which this page was written."
+    markup += tag("details", tag("summary", "All tables, protocol and checks") + tag("p", html.words(unread)))
     named = frozenset(name for names in signals.values() for name in names)
-    return Part(page.name, task.title, task.kind, markup, cells, trials, environments, grid.shots, named)
+    return Part(page.name, task.title, task.kind, markup, further, cells, trials, environments, grid.shots, named)
 
 
 def _further(page: Page, document: Document) -> Iterator[Block]:
@@ -122,7 +128,7 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
 
 
 def _behind(parts: Sequence[Part]) -> dict[str, Any]:
-    """What cells open. A trial stands in a list once, and cells name its place: their ids would be half of the page."""
+    """What cells and tasks open. A trial stands in a list once, and cells name its place: their ids would be half of the page."""
     trials = {trial: told for each in parts for trial, told in each.trials.items()}
     place = {trial: at for at, trial in enumerate(trials)}
     return {
@@ -133,6 +139,7 @@ def _behind(parts: Sequence[Part]) -> dict[str, Any]:
         },
         "trials": [{"id": trial, **told} for trial, told in trials.items()],
         "environments": {key: told for each in parts for key, told in each.environments.items()},
+        "further": {each.name: each.further for each in parts},
     }
 
 
