@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from report_factory import few, make_chosen, make_record, make_robustness, make_task
 from test_verify import board as folder_with
 from test_verify import real
@@ -23,7 +24,7 @@ from jkbench.cli import cli
 from jkbench.errors import UserError
 from jkbench.execute.serve import Board, server
 from jkbench.plugins.discovery import Index
-from jkbench.records.select import Chosen
+from jkbench.records.select import Chosen, every
 from jkbench.records.store import Store
 from jkbench.report.board.charts import front
 from jkbench.report.board.page import part, render
@@ -250,3 +251,10 @@ def test_damaged_predictions_are_no_traceback_on_a_page(tmp_path: Path, packed: 
     assert cli.main(["leaderboard", "--leaderboard", str(home), "--html"], standalone_mode=False) == 0
     assert rows((home / "index.html").read_text()) == {"distill", "jacobian"}
     assert cli.main(["verify", "--leaderboard", str(home), "--level", "schema"], standalone_mode=False) == 1
+
+
+def test_the_board_of_the_suite_s_own_records_is_under_one_and_a_half_megabytes(index: Index) -> None:
+    store = Store(ROOT / "leaderboard")
+    pages = [compose(chosen) for chosen in every(store, index, "test", [], store.read)]
+    assert len(pages) > 20
+    assert len(render(part(page, document(page), index) for page in pages).encode()) < 1.5e6

@@ -128,7 +128,7 @@ def render(parts: Iterable[Part], poll: bool = False) -> str:
 
 
 def _behind(parts: Sequence[Part]) -> dict[str, Any]:
-    """What cells and tasks open. A trial stands in a list once, and cells name its place: their ids would be half of the page."""
+    """What cells and tasks open. A trial stands in a list once, and cells name its place: ids would be half of it."""
     trials = {trial: told for each in parts for trial, told in each.trials.items()}
     place = {trial: at for at, trial in enumerate(trials)}
     return {
