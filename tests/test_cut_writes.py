@@ -1,7 +1,7 @@
 """Every write cut once: a full disk, a read-only one, permission lost, half of the bytes taken.
 
-What one function writes is cut at every change, always; a whole command at some of its changes, and at every one in the
-night setting (`make night`).
+What one function writes is cut at every change with every error, always; a whole command at six of its changes, and in
+the night setting (`make night`) at every one, each with an error that is drawn.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,8 +215,9 @@ def test_a_command_whose_write_is_cut_says_so_and_completes_when_it_is_repeated(
         assert jkbench(capsys, *words)[0] == 0
     expected = board(folder)
     kinds = [*((kind, False) for kind in ERRORS), ("full", True)]
-    cases = [(at, kind, lasting) for at in range(len(changes.seen)) for kind, lasting in kinds]
-    for at, kind, lasting in random.Random(18).sample(cases, night.times(6, len(cases))):
+    draw, every = random.Random(18), range(len(changes.seen))
+    cases = [(at, *draw.choice(kinds)) for at in draw.sample(every, night.times(6, len(every)))]
+    for at, kind, lasting in cases:
         folder = fresh()
         with cut(Cuts(folder, ERRORS[kind], at, lasting)):
             code, _, err = jkbench(capsys, *words)
@@ -225,4 +227,4 @@ def test_a_command_whose_write_is_cut_says_so_and_completes_when_it_is_repeated(
         assert len(Store(folder / "leaderboard").read("small").records) >= err.count("[1/1]"), where
         assert jkbench(capsys, *words)[0] == 0
         assert board(folder) == expected, where
-    print(f"{command}: {len(changes.seen)} changes, {night.times(6, len(cases))} of {len(cases)} cuts")
+    print(f"{command}: {len(changes.seen)} changes, {len(cases)} cut: {dict(Counter(case[1:] for case in cases))}")
