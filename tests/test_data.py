@@ -115,6 +115,7 @@ def test_too_few_images_is_refused_with_the_class() -> None:
     [
         (np.zeros((3, 4, 4, 1), np.float32), np.zeros(3, int), "float32"),
         (np.zeros((3, 4, 4), np.uint8), np.zeros(3, int), r"\(3, 4, 4\)"),
+        (np.zeros((3, 4, 5, 1), np.uint8), np.zeros(3, int), "images are 4×5\n  hint: crop or resize"),
         (np.zeros((3, 4, 4, 1), np.uint8), np.zeros(2, int), "for 3 images"),
         (np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 2]), "0 to 2"),
         (np.zeros((3, 4, 4, 1), np.uint8), np.zeros(3), r"labels are float64 \(3,\)\n  hint: expected: 3 integers"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jkbench.errors import UserError
 from jkbench.records.schema import Cost, Record, pack_labels, unpack_labels
-from jkbench.records.store import Store, decode, encode
+from jkbench.records.store import Store, dated_after, decode, encode
 
 
 def record(**changes: object) -> Record:
@@ -78,6 +78,23 @@ def test_one_file_a_task_and_method_whatever_its_parameters(tmp_path: Path) -> N
     store.put(record(id="3" * 16))
     store.fold("t")
     assert sorted(path.name for path in (tmp_path / "records/t").iterdir()) == ["m.jsonl", "n.jsonl"]
+
+
+def test_a_record_that_replaces_another_is_dated_after_it() -> None:
+    old, new = record(created="2027-01-01T00:00:00.000+00:00"), record(created="2026-01-01T00:00:00.000+00:00")
+    assert dated_after(new, None) is new
+    assert dated_after(old, new) is old
+    assert dated_after(new, old).created == "2027-01-01T00:00:00.001+00:00"
+    assert dated_after(new, record(created="9999-12-31T23:59:59.999+00:00")) is new, "there is no later moment"
+
+
+def test_the_last_record_of_a_task_is_removed_with_its_folder_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for each in several(2):
+        store.put(each)
+    store.fold("t")
+    store.remove("t", {each.id for each in several(2)})
+    assert list((tmp_path / "records").iterdir()) == []
 
 
 def test_a_result_is_kept_before_a_failure_and_the_newer_before_the_older(tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def test_ties_go_to_the_default_then_to_the_smaller_and_divergence_loses() -> No
     assert choice.edge == {"act": "high"}
 
 
+def test_what_is_compared_is_the_mean_over_regimes_and_over_clean_and_noisy_images() -> None:
+    assert tried(1.0, 0.5, 0.7).mean([0, 1]) == pytest.approx(0.6)
+    assert tried(1.0, 0.5, 0.7).mean([1]) == 0.7
+    assert tried(1.0, None, 0.7).mean([0, 1]) == 0
+    record = make_record(make_task(), "scratch", 1, 0)
+    noisy = {"accuracy": 0.5, "accuracy@0.1": 0.3, "nll": 9.0}
+    assert choices.score(record.model_copy(update={"metrics": noisy})) == pytest.approx(0.4)
+    assert choices.score(record.model_copy(update={"metrics": noisy, "status": "diverged"})) is None
+
+
 SMALL = ("--task", "small.toml", "--jobs", "1", "--in-process")
 
 
