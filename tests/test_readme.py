@@ -101,7 +101,7 @@ def test_what_the_reproduction_says_of_photographs_is_what_the_records_say():
         assert found.loc["lwf", shots]["gain"] > 0
         assert found.loc["lwf", shots]["gain_p"] < 0.05
     lost = found.drop(index="finetune", level="label").query("shots == 100").dropna()
-    assert len(lost) == 6
+    assert len(lost) == 7
     assert all((lost["gain"] < 0) & (lost["gain_p"] < 0.05))
     for each in versus([chosen("cifar100-to-cifar10-tuned")], "attention-jacobian", "lwf"):
         if each.column.shots in (5, 20):
