@@ -80,14 +80,15 @@ def test_the_readme_s_second_finding_is_what_the_records_say():
 def test_the_readme_s_third_finding_is_what_the_records_say():
     found = gains("digits-transfer-tuned")
     assert {"jacobian", "jacobian-random-rows", "kd", "fitnets", "noise", "lwf"} < set(found.index.unique("label"))
-    for each in (found, gains("flowers-transfer-tuned")):
-        assert each["gain"].notna().sum() >= 10
+    for name, rows in (("digits-transfer", 10), ("flowers-transfer", 10), ("flowers-transfer-lite0", 4)):
+        each = gains(f"{name}-tuned")
+        assert each["gain"].notna().sum() >= rows
         assert not any((each["gain"] > 0) & (each["gain_p"] < 0.05))
 
 
 def test_what_the_readme_says_of_photographs_is_what_the_records_say():
     found = gains("cifar10-lite-tuned")
-    for label, shots in (("jacobian-random-rows", 5), ("jacobian-random-rows", 20), ("jacobian", 20)):
+    for label, shots in (("jacobian-random-rows", 5), ("jacobian-random-rows", 20), ("jacobian", 20), ("vid", 20)):
         gain, half, p = found.loc[label, shots]
         assert f"{gain:.1f} ± {half:.1f}" in README
         assert p < 0.05
