@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from scipy import stats
 
 from jkbench.records.store import Store
 from jkbench.report.grid import END, value_of
+from jkbench.tasks import task as tasks
 
 REPORTS = sorted(path.parent.name for path in (ROOT / "studies").glob("*/report.py"))
 
@@ -34,6 +36,17 @@ def test_a_study_s_page_is_what_its_report_writes(study: str) -> None:
     )
     assert made.returncode == 0, made.stderr
     assert made.stdout == (ROOT / "studies" / study / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_teachers_of_the_study_of_teaching_are_its_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ROOT / "studies/teaching"
+    monkeypatch.syspath_prepend(folder)
+    recipes = importlib.import_module("recipes")
+    written = {name: text for suite in recipes.SUITES.values() for name, text in suite.recipes().items()}
+    assert {path.stem: path.read_text() for path in (folder / "tasks").glob("*.toml")} == written
+    for suite in recipes.SUITES.values():
+        own, like = tasks.load(str(folder / "tasks" / f"{next(iter(suite.recipes()))}.toml")), tasks.load(suite.like)
+        assert (own.student, own.target) == (like.student, like.target)
 
 
 def test_no_seed_chooses_an_estimators_weight_and_stands_in_the_table() -> None:

@@ -1,12 +1,13 @@
-"""What the teachers are like on the students' images: `properties.py` writes `properties.json`.
+"""What the teachers are like on the students' images: `properties.py SUITE` writes them into `properties.json`.
 
 Needs the stored teachers, which `run.sh` trains; the report needs this file alone.
 """
 
 import json
+import sys
 
 import torch
-from recipes import HERE, TASKS
+from recipes import HERE, SUITES
 from torch import Tensor
 
 from jkbench.engine import images as image_sets
@@ -19,6 +20,8 @@ from jkbench.tasks import task as tasks
 
 SIGMA, DRAWS = 0.3, 4
 """Of the noise along which a teacher is held against its first-order expansion, on normalised inputs."""
+IMAGES = 2000
+"""About how many of the students' images are looked at, evenly through the data set."""
 
 
 def linearity(logits: Tensor, jacobian: Tensor, x: Tensor, network: torch.nn.Module) -> float:
@@ -52,9 +55,9 @@ def properties(network: torch.nn.Module, x: Tensor, y: Tensor) -> dict[str, floa
 
 
 def main() -> None:
-    """Every teacher, with the hash of its weights and its accuracy on its test images."""
-    index, found = discover(), {}
-    for name in TASKS:
+    """Every teacher that was trained, with the hash of its weights and its accuracy on its test images."""
+    index, found = discover(), json.loads((HERE / "properties.json").read_text())
+    for name in SUITES[sys.argv[1]].recipes():
         task = tasks.load(str(HERE / "tasks" / f"{name}.toml"))
         data = image_sets.of_task(task, index.datasets())
         recipe = teachers.of_task(task, index.datasets())
@@ -62,7 +65,8 @@ def main() -> None:
         trained = networks.load(HERE, recipe, data.source, torch.device("cpu"))
         split = data.target.splits[training_pool(data.target.splits, "validation")]
         images = image_sets.on_device(split, data.normalisation, torch.device("cpu"))
-        measured = properties(trained.copy(), images.read(slice(0, len(images))), images.labels)
+        some = slice(0, len(images), max(1, len(images) // IMAGES))
+        measured = properties(trained.copy(), images.read(some), images.labels[some])
         found[name] = {"weights": trained.weights, "accuracy on its test images": trained.accuracy, **measured}
     (HERE / "properties.json").write_text(json.dumps(found, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from recipes import HERE, TASKS
+from recipes import HERE, SUITES, Suite
 from scipy import stats
 
 from jkbench.records.schema import Record
@@ -31,7 +31,13 @@ def properties() -> dict[str, dict[str, float]]:
 
 def names() -> list[str]:
     """Of the properties."""
-    return [name for name in properties()[TASKS[0]] if name != "weights"]
+    return [name for name in next(iter(properties().values())) if name != "weights"]
+
+
+@cache
+def tasks(suite: str) -> list[str]:
+    """The tasks of a suite's teachers."""
+    return list(SUITES[suite].recipes())
 
 
 @cache
@@ -40,22 +46,22 @@ def records(task: str) -> list[Record]:
     return [r for r in Store(HERE).read(task).records.values() if r.status == "ok" and r.split == "validation"]
 
 
-def accuracies(method: str, shots: int) -> Matrix:
+def accuracies(suite: str, method: str, shots: int) -> Matrix:
     """Accuracy in %, a row a teacher, a column a seed."""
     rows = []
-    for task in TASKS:
+    for task in tasks(suite):
         found = {r.seed: 100 * r.metrics["accuracy"] for r in records(task) if (r.method, r.shots) == (method, shots)}
         rows.append([found[seed] for seed in sorted(found)])
     return np.array(rows)
 
 
-def outcomes() -> dict[str, Matrix]:
+def outcomes(suite: str) -> dict[str, Matrix]:
     """What a teacher is judged by, teachers × seeds: accuracy after distillation, and the Jacobian's gain over it."""
     found = {}
     for shots in SHOTS:
-        plain = accuracies("distill", shots)
+        plain = accuracies(suite, "distill", shots)
         found[f"`distill`, {per_class(shots)}"] = plain
-        found[f"`jacobian` − `distill`, {per_class(shots)}"] = accuracies("jacobian", shots) - plain
+        found[f"`jacobian` − `distill`, {per_class(shots)}"] = accuracies(suite, "jacobian", shots) - plain
     return found
 
 
@@ -92,21 +98,21 @@ def level(own: Matrix, means: Matrix) -> float:
     return 100 * hits / SIMULATIONS
 
 
-def teachers() -> Table:
+def teachers(suite: str) -> Table:
     """The teachers, and their students' means over seeds."""
-    found, rows = outcomes(), []
-    for at, task in enumerate(TASKS):
+    found, rows = outcomes(suite), []
+    for at, task in enumerate(tasks(suite)):
         own = properties()[task]
         told = [f"{own[name]:.3g}" for name in names()]
         means = [measured(mean_interval(x[at].tolist()), sign="−" in name) for name, x in found.items()]
-        rows.append([code(task.removeprefix("digits-taught-")), *told, *means])
+        rows.append([code(task.removeprefix(f"{suite}-taught-")), *told, *means])
     return table(["teacher", *names(), *found], rows)
 
 
-def predicted() -> tuple[Table, list[str]]:
+def predicted(suite: str) -> tuple[Table, list[str]]:
     """Which property goes with which outcome."""
-    found = outcomes()
-    own = np.array([[properties()[task][name] for name in names()] for task in TASKS])
+    found = outcomes(suite)
+    own = np.array([[properties()[task][name] for name in names()] for task in tasks(suite)])
     means = np.array([x.mean(axis=1) for x in found.values()]).T
     rho, p = correlations(own, means)
     rows, clear = [], []
@@ -121,9 +127,9 @@ def predicted() -> tuple[Table, list[str]]:
     return table(["property of the teacher", *found], rows, notes=(note,)), clear
 
 
-def rows() -> str:
-    """The rows to run: the methods with the parameters that were chosen on `digits-fewshot`."""
-    chosen = json.loads((HERE.parent.parent / "leaderboard/choices/digits-fewshot.json").read_text())["methods"]
+def rows(suite: Suite) -> str:
+    """The rows to run: the methods with the parameters that were chosen on the task that the suite is like."""
+    chosen = json.loads((HERE.parent.parent / f"leaderboard/choices/{suite.like}.json").read_text())["methods"]
     named = []
     for method in ("distill", "jacobian"):
         found = chosen[method]["chosen"][0]["parameters"]
@@ -131,32 +137,40 @@ def rows() -> str:
     return ",".join(named)
 
 
+def sections(suite: Suite) -> tuple[Section, ...]:
+    """What one suite's teachers say."""
+    correlated, clear = predicted(suite.name)
+    title = suite.title.split(",")[0]
+    told = f"{len(tasks(suite.name))} teachers of `{suite.like}`, {len(suite.seeds)} seeds. {OWN} {suite.own}."
+    return (
+        Section(f"{title}: answer", (rich(told), Bullets(tuple(map(rich, clear))))),
+        Section(f"{title}: correlations over teachers", (correlated,)),
+        Section(f"{title}: teachers", (teachers(suite.name),)),
+    )
+
+
 def page() -> Document:
     """The study's page."""
-    correlated, clear = predicted()
-    sections = (
-        Section("Answer", (Bullets(tuple(map(rich, clear))),)),
-        Section("Correlations over teachers", (correlated,)),
-        Section("Teachers", (teachers(),)),
-        Section("How to read the tables", (Bullets(tuple(map(rich, LEGEND))),)),
-    )
-    return Document(
-        "README", "What makes a teacher teach?", "studies/teaching/report.py", (rich(INTRO), *sections, rich(AGAIN))
-    )
+    of_suites = [section for suite in SUITES.values() for section in sections(suite)]
+    legend = Section("How to read the tables", (Bullets(tuple(map(rich, LEGEND))),))
+    blocks = (rich(INTRO), *of_suites, legend, rich(AGAIN))
+    return Document("README", "What makes a teacher teach?", "studies/teaching/report.py", blocks)
 
 
-INTRO = f"""Which property of a teacher goes with the accuracy of its students, and with the gain of the Jacobian over
-distillation? {len(TASKS)} teachers of `digits-fewshot` differ in optimiser, weight decay, length of training and
-augmentation. Each teaches the same students: the same images, initial weights and order of batches at a seed.
-Validation images, eight seeds that no table uses. The parameters are those that `jkbench tune` chose on
-`digits-fewshot` with its teacher, which is one of these (`adam-long`): other teachers may need others."""
+INTRO = """Which property of a teacher goes with the accuracy of its students, and with the gain of the Jacobian over
+distillation? Teachers differ in optimiser, weight decay, length of training and augmentation. Each teaches the same
+students: the same images, initial weights and order of batches at a seed. Validation images, seeds of no table."""
+
+OWN = "Parameters are those that `jkbench tune` chose there; other teachers may need others. That task's own teacher is"
 
 LEGEND = (
     "Correlations are Spearman's, over teachers, of a property with the mean over seeds; p by permutations of the "
     "teachers, adjusted for all cells of the table (largest absolute correlation).",
-    "A correlation over recipes is no proof of a cause: the properties go with each other.",
+    "A correlation over recipes is no proof of a cause: the properties go with each other, and with one weight for all "
+    "teachers, the Jacobian's term is the larger the larger its norm.",
     "The teacher's accuracy on its test images is for information: nothing was chosen by it.",
-    "The students' images are those that validation runs draw their subsets from; the teacher was trained on them.",
+    "The students' images are those that validation runs draw their subsets from, on photographs 2,000 of them; the "
+    "teacher was trained on them.",
     "Norm of the Jacobian's correct row: of the correct class's logit by the normalised input, mean over images.",
     "Local linearity: 1 − ‖f(x + δ) − f(x) − J δ‖ / ‖f(x + δ) − f(x)‖ with Gaussian δ of std 0.3; 1 for a linear map.",
     "Students: mean over seeds ± 95 %.",
@@ -165,4 +179,8 @@ LEGEND = (
 AGAIN = "Run it again: `bash studies/teaching/run.sh`"
 
 if __name__ == "__main__":
-    print(rows() if "rows" in sys.argv else markdown.render(page()), end="")
+    if len(sys.argv) > 1:
+        asked = SUITES[sys.argv[1]]
+        print(rows(asked), f"{asked.seeds[0]}-{asked.seeds[-1]}")
+    else:
+        print(markdown.render(page()), end="")
