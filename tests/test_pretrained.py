@@ -26,6 +26,7 @@ from jkbench.plugins.discovery import discover
 from jkbench.records import tasks as recorded_tasks
 from jkbench.records import teachers
 from jkbench.records.store import Store
+from jkbench.records.weights import is_ours
 from jkbench.tasks.task import Pretrained, StudentSpec, Task, TeacherSpec
 from jkbench.tasks.task import load as load_task
 
@@ -389,3 +390,12 @@ def test_a_teacher_is_imported_before_any_image_is_there(folder: Path, capsys: p
     file = str(weights(folder / "w.safetensors"))
     assert cli.main(["teacher", "import", "--task", "colours.toml", file], standalone_mode=False) is None
     assert "pre-trained on ImageNet-1k" in capsys.readouterr().out
+
+
+def test_only_a_file_that_the_suite_wrote_is_taken_for_one(tmp_path: Path) -> None:
+    plain, damaged = tmp_path / "plain.safetensors", tmp_path / "damaged.safetensors"
+    save_file({"weight": torch.zeros(2)}, plain)
+    damaged.write_bytes(plain.read_bytes()[:9])
+    committed = next((ROOT / "leaderboard/teachers").glob("teacher-*.safetensors"))
+    assert is_ours(committed)
+    assert [is_ours(file) for file in (plain, damaged, tmp_path / "missing.safetensors")] == [False] * 3
