@@ -105,6 +105,8 @@ def test_a_changed_plugin_is_run_anew_and_its_old_records_leave_the_table(
     assert "0 done, 4 to run" in run(capsys, "--methods", "mine", "--shots", "2,4")[2]
     (status,) = json.loads(jkbench(capsys, "status", "--json")[1])
     assert (status["records"], status["stale"]) == (8, 4)
+    jkbench(capsys, "leaderboard")
+    assert "4 records of an earlier version of the code" in (work / "leaderboard/small.md").read_text()
 
 
 def test_a_failure_is_told_with_its_line_until_the_method_is_mended(
@@ -290,6 +292,7 @@ def test_a_profile_counts_operations_and_compares_with_the_ceiling(
     # six images; the backward pass costs the forward's twice, but for the first convolution's input, which nobody reads
     assert scratch["operations"] == 6 * (3 * forward - 2 * 9 * 4 * 64)
     assert jacobian["operations"] > 2 * scratch["operations"]
+    assert scratch["images_per_second"] == pytest.approx(6 * 1000 / scratch["milliseconds"])
     assert all(0 < step["share"] < 1 for step in (scratch, jacobian))
 
 

@@ -283,9 +283,11 @@ def test_layers_are_paired_by_size_or_as_the_task_says() -> None:
     ]
     (resized,) = matched_layers(student, teacher, Matching(layers=(("stage2", "stage3"),), resize=True), image)
     assert resized.size == (2, 2)
+    wrong = (("stage9", "stage1"), ("stage2", "stage3"), ("stage1", "stage7"))
     with pytest.raises(UserError) as caught:
-        matched_layers(student, teacher, Matching(layers=(("stage9", "stage1"), ("stage2", "stage3"))), image)
-    assert "'stage9'" in str(caught.value)
+        matched_layers(student, teacher, Matching(layers=wrong), image)
+    assert "student layer 'stage9'" in str(caught.value)
+    assert "teacher layer 'stage7'" in str(caught.value)
     assert "resize = true" in str(caught.value)
 
 
