@@ -9,9 +9,11 @@ from scipy import stats
 from jkbench.report.across import Scored, families, section
 
 
-def page(dataset: str, seed: int, rows: str = "abc") -> Scored:
+def page(dataset: str, seed: int, rows: str = "abc", kind: str = "task") -> Scored:
     generator = np.random.default_rng(seed)
-    return Scored(dataset, {row: generator.normal(0.5 + 0.1 * place, 0.05, (2, 6)) for place, row in enumerate(rows)})
+    return Scored(
+        dataset, {row: generator.normal(0.5 + 0.1 * place, 0.05, (2, 6)) for place, row in enumerate(rows)}, kind
+    )
 
 
 def test_tasks_of_one_data_set_are_one_family_with_ranks_by_hand() -> None:
@@ -35,3 +37,27 @@ def test_rows_or_data_sets_that_are_too_few_have_no_section() -> None:
     assert section([page("digits", 1)]) is None
     assert section([page("digits", 1, "ab"), page("flowers", 2, "ab")]) is None
     assert section([]) is None
+
+
+def test_more_rows_in_one_task_take_none_away() -> None:
+    few = [page("digits", 1), page("flowers", 2), page("colours", 3)]
+    more = [*few, page("digits", 4, "adefgh"), page("colours", 5, "bdefgh")]
+    assert families(few)[0] == families([*few, page("colours", 5, "bdefgh")])[0] == ["a", "b", "c"]
+    rows, found = families(more)
+    assert rows == ["a", "b", "c"]
+    assert list(found) == ["colours", "digits", "flowers"]
+
+
+def test_default_and_tuned_rows_never_share_the_table() -> None:
+    default, tuned = [page(name, 1) for name in ("digits", "flowers")], [page("digits", 2, kind="tuned")]
+    both = [*tuned, page("flowers", 3, kind="tuned")]
+    for pages, alone, told in (
+        ([*default, *tuned], default, "not tuned alike"),
+        ([*default, *both], both, "tuned alike within"),
+    ):
+        made, expected = section(pages), section(alone)
+        assert made is not None
+        assert expected is not None
+        assert made.blocks[0] == expected.blocks[0]
+        assert told in str(made.blocks[0])
+    assert section([page("digits", 1), page("flowers", 1, kind="tuned")]) is None

@@ -140,7 +140,7 @@ def test_open_all_tables_of_a_task(page: Any) -> None:
     assert page.locator("img").count() == 0
     gains.locator("thead button").nth(1).click()
     assert gains.locator("thead th").nth(1).get_attribute("aria-sort") == "descending"
-    assert "takes a script" not in details.inner_text()
+    assert "needs JavaScript" not in details.inner_text()
 
 
 def test_a_record_that_names_a_script_is_text(page: Any) -> None:

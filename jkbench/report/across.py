@@ -18,41 +18,59 @@ from jkbench.statistics import (
     critical_difference,
     interquartile_mean,
     mean_ranks,
-    panel,
     probability_of_improvement,
 )
 
 Scores = NDArray[np.float64]
 
 
+KINDS = {
+    "tuned": "with parameters tuned alike within each task",
+    "task": "with the parameters of the task files, which were not tuned alike",
+}
+"""The pages that may share a table, the better first; rows with equal time in place of equal steps stand in none."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """The accuracies of one page by row, (columns, seeds) each, and its data set."""
+    """The accuracies of one page by row, (columns, seeds) each, its data set, and which of `KINDS` it is, if any."""
 
     dataset: str
     rows: dict[str, Scores]
+    kind: str | None = "task"
 
 
 def scored(page: Page) -> Scored:
     """What the index needs of a page: its ranked rows without further parameters."""
     grid = page.grid
     labels = [label for label in (grid.rows[0].labels if grid.rows else ()) if "[" not in label]
+    kind = "tuned" if page.choices is not None else "task" if page.name == page.task.name else None
     return Scored(
         page.task.target.dataset,
         {label: np.concatenate([grid.matrix([label], column) for column in grid.columns]) for label in labels},
+        None if page.task.budget == "time" else kind,
     )
 
 
 def families(every: Sequence[Scored]) -> tuple[list[str], dict[str, Scores]]:
-    """The rows and data sets that are compared, (rows, columns, seeds) each: regimes of one data set are one family."""
-    labels, names = sorted({row for each in every for row in each.rows}), sorted({each.dataset for each in every})
-    has = {(row, each.dataset) for each in every for row, x in each.rows.items() if not np.isnan(x).all()}
-    if not has:
-        return [], {}
-    inside, columns = panel([[1.0 if (row, name) in has else np.nan for name in names] for row in labels])
-    rows = [row for row, taken in zip(labels, inside, strict=True) if taken]
+    """The rows and data sets that are compared, (rows, columns, seeds) each: regimes of one data set are one family.
+
+    Rows are those that stand together on a page of each data set; of all such sets the one with the largest
+    (rows - 1)(data sets - 1), with more data sets where two are equal. So more rows in one task take none away.
+    """
+    sets: set[frozenset[str]] = set()
+    for each in every:
+        rows = frozenset(row for row, x in each.rows.items() if not np.isnan(x).all())
+        sets |= {rows, *(rows & other for other in sets)}
+    tried = [(sorted(rows), _blocks(every, sorted(rows))) for rows in sets if rows]
+    best = max(tried, key=lambda one: ((len(one[0]) - 1) * (len(one[1]) - 1), len(one[1]), one[0]), default=([], {}))
+    return best if best[1] else ([], {})
+
+
+def _blocks(every: Sequence[Scored], rows: Sequence[str]) -> dict[str, Scores]:
+    """What the pages that have all of these rows say of them, by data set."""
     found: dict[str, Scores] = {}
-    for name in [name for name, taken in zip(names, columns, strict=True) if taken]:
+    for name in sorted({each.dataset for each in every}):
         of_data = [each.rows for each in every if each.dataset == name and each.rows.keys() >= set(rows)]
         tables = [np.array([task[row] for row in rows]) for task in of_data]
         tables = [x[:, ~np.isnan(x).all(axis=2).any(axis=0)] for x in tables]  # columns that every row has
@@ -61,14 +79,20 @@ def families(every: Sequence[Scored]) -> tuple[list[str], dict[str, Scores]]:
             x = np.concatenate([x[:, :, :seeds] for x in tables if x.size], axis=1)
             x = x[:, :, ~np.isnan(x).any(axis=(0, 1))]
             found |= {name: x} if x.size else {}
-    return rows, found
+    return found
 
 
 def section(every: Sequence[Scored]) -> Section | None:
-    """The section of the index; None where fewer than three rows or two data sets can be compared."""
-    rows, found = families(every)
-    if len(rows) < 3 or len(found) < 2:
-        return None
+    """The section of the index, of pages of one kind; None where fewer than three rows or two data sets can be
+    compared."""
+    for kind, told in KINDS.items():
+        rows, found = families([each for each in every if each.kind == kind])
+        if len(rows) >= 3 and len(found) >= 2:
+            return _section(rows, found, told)
+    return None
+
+
+def _section(rows: Sequence[str], found: dict[str, Scores], told: str) -> Section:
     of_family = {name: mean_ranks(x) for name, x in found.items()}
     difference = critical_difference(np.array([[-rank.mean for rank in ranks] for ranks in of_family.values()]).T)
     lines: list[list[str | Entry]] = []
@@ -82,12 +106,12 @@ def section(every: Sequence[Scored]) -> Section | None:
     means = ["over data sets", "ahead of another row in %", "interquartile mean in %"]
     heads = ["method", *(f"mean rank, {name}" for name in found), *means]
     note = (
-        f"Rows that {listed(found)} share, with the parameters of the task files, which were not tuned alike. Regimes "
-        "and tasks of one data set are one family. Ranks within a data set: ± 95 % over seeds. Ahead of another row: "
-        "probability of improvement on another row of this table, at one seed of one regime; ties count half. "
-        "Interquartile mean: of the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets, "
-        f"mean ranks that differ by less than {difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; "
-        f"Friedman: p = {difference.p:.2g})."
+        f"Rows that {listed(found)} share, {told}, in the regimes that all of them have. Regimes and tasks of one data "
+        "set are one family. Ranks within a data set: ± 95 % over seeds. Ahead of another row: probability of "
+        "improvement on another row of this table, at one seed of one regime; ties count half. Interquartile mean: of "
+        "the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets, mean ranks that differ by "
+        "less than "
+        f"{difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; Friedman: p = {difference.p:.2g})."
     )
     said = "Mean ranks over data sets; a bar joins methods that cannot be told apart"
     drawing = Drawing("across", said, lambda: draw(rows, difference))

@@ -55,9 +55,11 @@ def properties(network: torch.nn.Module, x: Tensor, y: Tensor) -> dict[str, floa
 
 
 def main() -> None:
-    """Every teacher that was trained, with the hash of its weights and its accuracy on its test images."""
+    """Every teacher that is not in the file yet, with the hash of its weights and its accuracy on its test images."""
     index, found = discover(), json.loads((HERE / "properties.json").read_text())
     for name in SUITES[sys.argv[1]].recipes():
+        if name in found:
+            continue
         task = tasks.load(str(HERE / "tasks" / f"{name}.toml"))
         data = image_sets.of_task(task, index.datasets())
         recipe = teachers.of_task(task, index.datasets())

@@ -78,7 +78,7 @@ def part(page: Page, document: Document, index: Index) -> Part:
     markup += tag("p", "", class_="count", role="status")
     markup += "".join(tables) + "".join(tag("p", html.words(note), class_="note") for note in _problems(page))
     markup += tag("div", "".join(filter(None, figures)), class_="figures") + _legend(page)
-    unread = f"Opening this takes a script. Without one, read `{page.name}.md`, beside which this page was written."
+    unread = f"This part needs JavaScript. Without it, see `{page.name}.md` in the folder of this page."
     markup += tag("details", tag("summary", "All tables, protocol and checks") + tag("p", html.words(unread)))
     named = frozenset(name for names in signals.values() for name in names)
     return Part(page.name, task.title, task.kind, markup, further, cells, trials, environments, grid.shots, named)
