@@ -106,12 +106,12 @@ def _section(rows: Sequence[str], found: dict[str, Scores], told: str) -> Sectio
     means = ["over data sets", "ahead of another row in %", "interquartile mean in %"]
     heads = ["method", *(f"mean rank, {name}" for name in found), *means]
     note = (
-        f"Rows that {listed(found)} share, {told}, in the regimes that all of them have. Regimes and tasks of one data "
-        "set are one family. Ranks within a data set: ± 95 % over seeds. Ahead of another row: probability of "
-        "improvement on another row of this table, at one seed of one regime; ties count half. Interquartile mean: of "
-        "the middle half of all accuracies. Brackets: 95 % over seeds. With so few data sets, mean ranks that differ by "
-        "less than "
-        f"{difference.difference:.2f} cannot be told apart (Nemenyi, 5 %; Friedman: p = {difference.p:.2g})."
+        f"Rows that {listed(found)} share, {told}, in the regimes that all of them have. "
+        "Regimes and tasks of one data set are one family. Ranks within a data set: ± 95 % over seeds. "
+        "Ahead of another row: probability of improvement on another row of this table, at one seed of one regime; "
+        "ties count half. Interquartile mean: of the middle half of all accuracies. Brackets: 95 % over seeds. "
+        f"With so few data sets, mean ranks that differ by less than {difference.difference:.2f} cannot be told apart "
+        f"(Nemenyi, 5 %; Friedman: p = {difference.p:.2g})."
     )
     said = "Mean ranks over data sets; a bar joins methods that cannot be told apart"
     drawing = Drawing("across", said, lambda: draw(rows, difference))

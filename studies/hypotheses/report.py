@@ -81,13 +81,13 @@ def page() -> Document:
     return Document("README", "Hypotheses", "studies/hypotheses/report.py", blocks)
 
 
-INTRO = """[hypotheses.toml](hypotheses.toml) says what was expected of rows tuned alike, and why. It was
-committed before these rows were run on test images, except where it says otherwise. A hypothesis *holds* if
-every difference does as expected: its 95 % interval over seeds lies on the expected side of 0, or its 90 % interval lies within the
-margin. It is *contradicted* if an interval lies on the other side, and *open* otherwise. Intervals are not
-adjusted for their number: without a difference, about one in forty lies on the expected side by chance.
-Differences are in points of accuracy, ± half-width of the 95 % interval; the interval over seeds and images
-also holds for other test images."""
+INTRO = """[hypotheses.toml](hypotheses.toml) says what was expected of rows tuned alike, and why. It was committed
+before these rows were run on test images, except where it says otherwise. A hypothesis *holds* if every
+difference does as expected: its 95 % interval over seeds lies on the expected side of 0, or its 90 % interval
+lies within the margin. It is *contradicted* if an interval lies on the other side, and *open* otherwise.
+Intervals are not adjusted for their number: without a difference, about one in forty lies on the expected
+side by chance. Differences are in points of accuracy, ± half-width of the 95 % interval; the interval over
+seeds and images also holds for other test images."""
 
 if __name__ == "__main__":
     print(markdown.render(page()), end="")
